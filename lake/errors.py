@@ -1,0 +1,119 @@
+"""The lake's one error hierarchy.
+
+Every message is safe to log and to show: it names identifiers, sizes, files, fields and what to do, and never a row
+value, a key, a secret or a library's own text (which may quote values). Names end in Error.
+
+Exit codes of the command line: 1 failed, 2 usage, 3 denied by policy, 4 integrity violated, 5 try again later.
+"""
+
+from __future__ import annotations
+
+
+class LakeError(Exception):
+    """Base of everything that the lake raises on purpose.
+
+    Args:
+        message: what is wrong, safe to show.
+        hint: what to do about it.
+        details: identifiers and numbers for machines (``--json``); never values of rows.
+    """
+
+    code = "failed"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "", **details: str | int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(LakeError):
+    """The caller asked for something that does not make sense; nothing was done."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class DocumentError(UsageError):
+    """A contract, policy, mapping or expectation file is not valid; says the file, line and column."""
+
+    code = "document"
+
+    def __init__(self, source: str, line: int, column: int, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{source}:{line}:{column}: {message}", hint=hint, line=line, column=column)
+        self.source = source
+        self.line = line
+        self.column = column
+
+
+class DeniedError(LakeError):
+    """Refused by policy. Outsiders get one message, whether the thing exists or not; the audit log has the reason."""
+
+    code = "denied"
+    exit_code = 3
+
+
+class QueryRefusedError(UsageError):
+    """The SQL is not one SELECT over granted tables and allow-listed functions."""
+
+    code = "query_refused"
+
+
+class QueryFailedError(LakeError):
+    """The engine could not finish an admitted query; carries a class and an id, never the engine's text."""
+
+    code = "query_failed"
+
+
+class LimitExceededError(LakeError):
+    """A limit of the grant (rows, bytes, seconds) was reached; nothing beyond it was released."""
+
+    code = "limit_exceeded"
+
+
+class BatchRefusedError(LakeError):
+    """A batch did not land, and nothing of it did."""
+
+    code = "batch_refused"
+
+
+class MalformedInputError(BatchRefusedError):
+    """The bytes are not what they claim to be: truncated, wrong types, not UTF-8, broken JSON."""
+
+    code = "malformed_input"
+
+
+class ContractBreachError(BatchRefusedError):
+    """The batch as a whole does not fit the collection contract that it names."""
+
+    code = "contract_breach"
+
+
+class BatchConflictError(BatchRefusedError):
+    """A batch id that has landed before came again with other content."""
+
+    code = "batch_conflict"
+
+
+class IntegrityError(LakeError):
+    """Stored bytes are not what was stored: a file, the catalog, the audit log or a wrapped key was changed or lost."""
+
+    code = "integrity"
+    exit_code = 4
+
+
+class UnavailableError(LakeError):
+    """Something needed did not answer or is busy; the same call may succeed later."""
+
+    code = "unavailable"
+    exit_code = 5
+
+
+class AuditUnavailableError(UnavailableError):
+    """The audit log cannot record, so nothing may be read or changed."""
+
+    code = "audit_unavailable"
