@@ -1,0 +1,1 @@
+"""Plaintext rows in memory, never on disk. The only importer of pyarrow; only its sandbox imports duckdb."""

@@ -1,0 +1,30 @@
+"""How a contract's types are stored in Arrow and Parquet. Times are microseconds, UTC, without a zone."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from lake.rules.contract import Contract, FieldType
+from lake.rules.model import EMPLOYEE_COLUMN, TIME_COLUMN, TYPE_COLUMN
+
+TIMESTAMP = pa.timestamp("us")
+
+ARROW_TYPES: dict[FieldType, pa.DataType] = {
+    FieldType.STRING: pa.string(),
+    FieldType.BOOLEAN: pa.bool_(),
+    FieldType.INT32: pa.int32(),
+    FieldType.INT64: pa.int64(),
+    FieldType.FLOAT64: pa.float64(),
+    FieldType.TIMESTAMP: TIMESTAMP,
+}
+
+
+def stored_schema(contract: Contract) -> pa.Schema:
+    """Columns of a data file: capture time, event type, then the contract's fields. No employee, no sensitivity."""
+    fields = [pa.field(field.name, ARROW_TYPES[field.type]) for field in contract.fields.values()]
+    return pa.schema([pa.field(TIME_COLUMN, TIMESTAMP), pa.field(TYPE_COLUMN, pa.string()), *fields])
+
+
+def incoming_schema(contract: Contract) -> pa.Schema:
+    """Columns of a row on its way in: the stored ones and the employee."""
+    return stored_schema(contract).insert(0, pa.field(EMPLOYEE_COLUMN, pa.string()))

@@ -1,0 +1,322 @@
+"""What the lake knows of its contents. Every change is one chained commit; see chain.py.
+
+A batch becomes visible by :meth:`Catalog.land` alone, after its objects are durable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from lake.clock import Clock
+from lake.errors import BatchConflictError, UnavailableError
+from lake.rules.model import DataFile, Partition, Subject
+from lake.sealed.catalog import chain, tables
+from lake.sealed.catalog.database import Database
+
+_T = TypeVar("_T")
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - capture times are naive UTC throughout
+_MICROSECOND = timedelta(microseconds=1)
+IN_LIST = 5_000
+"""Numbers in one SQL IN list; longer restrictions are applied to the result."""
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 of a naive UTC time."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    """Naive UTC time of microseconds since 1970."""
+    return _EPOCH + value * _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A landed batch: ``content`` is the digest of what was sent, ``counts`` what was dropped, by reason."""
+
+    dataset: str
+    batch_id: str
+    content: str
+    contract_version: int
+    rows: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files of a dataset can matter; None means no restriction. Times are inclusive, naive UTC."""
+
+    dataset: str
+    sensitivities: frozenset[int]
+    numbers: frozenset[int] | None = None
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Catalog:
+    """The catalog of one lake. ``mac`` authenticates the chain; without it the catalog can only be read."""
+
+    def __init__(self, database: Database, mac: chain.Mac, clock: Clock) -> None:
+        self.database = database
+        self._mac = mac
+        self._clock = clock
+
+    def _now(self) -> int:
+        return microseconds(self._clock().astimezone(UTC).replace(tzinfo=None))
+
+    def _commit(self, kind: str, rows: Mapping[sa.Table, Sequence[Mapping[str, Any]]]) -> chain.Head:
+        with self.database.writing() as connection:
+            return chain.append(connection, self._mac, kind, self._now(), rows)
+
+    def head(self) -> chain.Head:
+        """The newest commit."""
+        with self.database.reading() as connection:
+            return chain.head(connection)
+
+    def check_anchor(self, seq: int, mac: bytes) -> None:
+        """See chain.check_anchor."""
+        with self.database.reading() as connection:
+            chain.check_anchor(connection, seq, mac)
+
+    def verify(self) -> chain.Head:
+        """See chain.verify."""
+        with self.database.reading() as connection:
+            return chain.verify(connection, self._mac)
+
+    def add_contract(self, dataset: str, version: int, digest: str, text: str) -> chain.Head:
+        """Put a contract version in force."""
+        row = {"dataset": dataset, "version": version, "digest": digest, "text": text}
+        try:
+            return self._commit("contract", {tables.contracts: [row]})
+        except exc.IntegrityError:
+            raise UnavailableError("another process has just added this contract version") from None
+
+    def contract_texts(self, dataset: str | None = None) -> dict[tuple[str, int], str]:
+        """Texts of contracts by (dataset, version), oldest first."""
+        query = sa.select(tables.contracts).order_by(tables.contracts.c.dataset, tables.contracts.c.version)
+        if dataset is not None:
+            query = query.where(tables.contracts.c.dataset == dataset)
+        with self.database.reading() as connection:
+            return {(row.dataset, row.version): row.text for row in connection.execute(query)}
+
+    def add_policy(self, digest: str, sealed: bytes) -> chain.Head:
+        """Put a policy in force; the text is sealed because it names people."""
+        row = {"digest": digest, "sealed": sealed, "applied_at": self._now()}
+        return self._commit("policy", {tables.policies: [row]})
+
+    def policies(self) -> list[tuple[int, str, bytes]]:
+        """(applied at in microseconds, digest, sealed text) of every policy that was in force, oldest first."""
+        with self.database.reading() as connection:
+            rows = connection.execute(sa.select(tables.policies).order_by(tables.policies.c.seq))
+            return [(row.applied_at, row.digest, row.sealed) for row in rows]
+
+    def current_policy(self) -> tuple[str, bytes] | None:
+        """(digest, sealed text) of the policy in force, or None: nobody may read."""
+        query = sa.select(tables.policies).order_by(tables.policies.c.seq.desc()).limit(1)
+        with self.database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.digest, row.sealed)
+
+    def add_employees(self, entries: Sequence[tuple[Subject, bytes, bytes]]) -> chain.Head | None:
+        """Enter (subject, lookup tag, sealed id); None if another process has entered one of them first."""
+        rows = [
+            {"number": subject.number, "subject": subject.id, "lookup": lookup, "sealed": sealed}
+            for subject, lookup, sealed in entries
+        ]
+        try:
+            return self._commit("directory", {tables.directory: rows})
+        except exc.IntegrityError:
+            return None
+
+    def find_employees(self, lookups: Collection[bytes]) -> dict[bytes, Subject]:
+        """Subjects by lookup tag; unknown tags are absent."""
+        columns = (tables.directory.c.lookup, tables.directory.c.subject, tables.directory.c.number)
+        found: dict[bytes, Subject] = {}
+        with self.database.reading() as connection:
+            for part in _chunks(list(lookups)):
+                query = sa.select(*columns).where(tables.directory.c.lookup.in_(part))
+                found |= {row.lookup: Subject(row.subject, row.number) for row in connection.execute(query)}
+        return found
+
+    def directory(self, numbers: Collection[int] | None = None) -> dict[int, tuple[Subject, bytes]]:
+        """(subject, sealed id) by number, of all or of some."""
+        found: dict[int, tuple[Subject, bytes]] = {}
+        with self.database.reading() as connection:
+            for part in [None] if numbers is None else _chunks(sorted(numbers)):
+                query = sa.select(tables.directory)
+                if part is not None:
+                    query = query.where(tables.directory.c.number.in_(part))
+                for row in connection.execute(query):
+                    found[row.number] = (Subject(row.subject, row.number), row.sealed)
+        return found
+
+    def add_actor(self, actor: str, sealed: bytes) -> chain.Head | None:
+        """Remember who an audit pseudonym stands for; None if known already."""
+        with self.database.reading() as connection:
+            if connection.execute(sa.select(tables.actors.c.actor).where(tables.actors.c.actor == actor)).first():
+                return None
+        try:
+            return self._commit("actor", {tables.actors: [{"actor": actor, "sealed": sealed}]})
+        except exc.IntegrityError:
+            return None
+
+    def actors(self) -> dict[str, bytes]:
+        """Sealed names by audit pseudonym."""
+        with self.database.reading() as connection:
+            return {row.actor: row.sealed for row in connection.execute(sa.select(tables.actors))}
+
+    def batch(self, dataset: str, batch_id: str) -> BatchRecord | None:
+        """A landed batch, or None."""
+        where = (tables.batches.c.dataset == dataset) & (tables.batches.c.batch_id == batch_id)
+        with self.database.reading() as connection:
+            row = connection.execute(sa.select(tables.batches).where(where)).one_or_none()
+        if row is None:
+            return None
+        return BatchRecord(dataset, batch_id, row.content, row.contract_version, row.rows, json.loads(row.counts))
+
+    def land(self, batch: BatchRecord, files: Iterable[tuple[DataFile, int]]) -> chain.Head | None:
+        """Make a batch and its files visible in one transaction; None if the same batch has landed already.
+
+        Args:
+            files: each with the dense number of its employee.
+
+        Raises:
+            BatchConflictError: the id has landed with other content.
+        """
+        record = {
+            "dataset": batch.dataset,
+            "batch_id": batch.batch_id,
+            "content": batch.content,
+            "contract_version": batch.contract_version,
+            "rows": batch.rows,
+            "counts": json.dumps(dict(sorted(batch.counts.items()))),
+            "landed_at": self._now(),
+        }
+        rows = [_file_row(file, number, batch.batch_id) for file, number in files]
+        try:
+            return self._commit("batch", {tables.batches: [record], tables.files: rows})
+        except exc.IntegrityError:
+            landed = self.batch(batch.dataset, batch.batch_id)
+            if landed is None:
+                raise UnavailableError("the batch collided with another commit; send it again") from None
+            if landed.content != batch.content:
+                raise BatchConflictError(
+                    f"batch {batch.batch_id!r} landed before with other content", hint="use another batch id"
+                ) from None
+            return None
+
+    def select(self, selection: Selection) -> list[tuple[DataFile, int]]:
+        """Live files that the selection admits, each with its employee's number, in order of employee and time."""
+        files = tables.files.c
+        query = sa.select(tables.files).where(
+            files.dataset == selection.dataset,
+            files.removed_seq.is_(None),
+            files.sensitivity.in_(sorted(selection.sensitivities)),
+        )
+        if selection.first is not None:
+            query = query.where(files.last_ts >= microseconds(selection.first))
+        if selection.last is not None:
+            query = query.where(files.first_ts <= microseconds(selection.last))
+        numbers = selection.numbers
+        if numbers is not None and len(numbers) <= IN_LIST:
+            query = query.where(files.number.in_(sorted(numbers)))
+        query = query.order_by(files.number, files.first_ts, files.file_id)
+        with self.database.reading() as connection:
+            return [
+                (_data_file(row), row.number)
+                for row in connection.execute(query)
+                if numbers is None or row.number in numbers
+            ]
+
+    def object_keys(self) -> set[str]:
+        """Keys of every object that a live row names."""
+        query = sa.select(tables.files.c.object_key).where(tables.files.c.removed_seq.is_(None))
+        with self.database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Files, rows, bytes, employees and times by dataset and sensitivity."""
+        files = tables.files.c
+        query = (
+            sa.select(
+                files.dataset,
+                files.sensitivity,
+                sa.func.count().label("files"),
+                sa.func.sum(files.rows).label("rows"),
+                sa.func.sum(files.length).label("bytes"),
+                sa.func.count(sa.distinct(files.number)).label("employees"),
+                sa.func.min(files.first_ts).label("first"),
+                sa.func.max(files.last_ts).label("last"),
+            )
+            .where(files.removed_seq.is_(None))
+            .group_by(files.dataset, files.sensitivity)
+            .order_by(files.dataset, files.sensitivity)
+        )
+        with self.database.reading() as connection:
+            return [
+                {**row, "first": moment(row["first"]).isoformat(), "last": moment(row["last"]).isoformat()}
+                for row in connection.execute(query).mappings()
+            ]
+
+    def counts(self) -> dict[str, int]:
+        """How many batches, files, employees and commits there are."""
+        with self.database.reading() as connection:
+            return {
+                table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for table in (tables.batches, tables.files, tables.directory, tables.commits)
+            }
+
+
+def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:
+    for start in range(0, len(values), IN_LIST):
+        yield values[start : start + IN_LIST]
+
+
+def _file_row(file: DataFile, number: int, batch_id: str) -> dict[str, Any]:
+    return {
+        "file_id": file.file_id,
+        "dataset": file.partition.dataset,
+        "subject": file.partition.subject,
+        "number": number,
+        "sensitivity": file.partition.sensitivity,
+        "month": file.partition.month,
+        "object_key": file.object_key,
+        "format": file.format,
+        "format_version": file.format_version,
+        "schema_version": file.schema_version,
+        "length": file.length,
+        "sha256": file.sha256,
+        "rows": file.rows,
+        "first_ts": microseconds(file.first_ts),
+        "last_ts": microseconds(file.last_ts),
+        "batch_id": batch_id,
+        "kek_id": file.kek_id,
+        "kek_version": file.kek_version,
+        "wrapped_dek": file.wrapped_dek,
+    }
+
+
+def _data_file(row: Any) -> DataFile:
+    return DataFile(
+        file_id=row.file_id,
+        partition=Partition(row.dataset, row.subject, row.sensitivity, row.month),
+        object_key=row.object_key,
+        format=row.format,
+        format_version=row.format_version,
+        schema_version=row.schema_version,
+        length=row.length,
+        sha256=row.sha256,
+        rows=row.rows,
+        first_ts=moment(row.first_ts),
+        last_ts=moment(row.last_ts),
+        kek_id=row.kek_id,
+        kek_version=row.kek_version,
+        wrapped_dek=row.wrapped_dek,
+    )

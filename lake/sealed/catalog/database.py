@@ -1,0 +1,95 @@
+"""One SQL database: transactions, and errors that carry no values.
+
+SQLite runs in WAL mode with full synchronisation and overwrites what it deletes; another database needs only its URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from lake.errors import IntegrityError, UnavailableError
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+class Database:
+    """Transactions on one database. ``name`` is what errors call it."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        # Parameters are rows of ours: they must not appear in an exception's text.
+        self.engine = sa.create_engine(url, hide_parameters=True)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @classmethod
+    def sqlite(cls, path: Path, name: str, *, create: bool = False) -> Database:
+        """A database file.
+
+        Raises:
+            IntegrityError: the file is missing (and is not to be made).
+        """
+        if not create and not path.is_file():
+            raise IntegrityError(f"the {name} is missing", hint=f"restore {path.name} from a backup")
+        return cls(f"sqlite:///{path}", name)
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one consistent snapshot."""
+        with self._errors(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that excludes other writers from its start, so that what it read still holds at commit."""
+        with self._errors(), self.engine.connect().execution_options(immediate=True) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.IntegrityError:
+            raise  # a constraint decided a race; callers know which
+        except (exc.OperationalError, exc.TimeoutError):
+            raise UnavailableError(
+                f"the {self.name} did not answer or could not be written",
+                hint="is the disk full, the file read-only or another process holding it? then run the command again",
+            ) from None
+        except exc.SQLAlchemyError:
+            raise IntegrityError(
+                f"the {self.name} is damaged", hint="run 'lake doctor', then restore it from a backup"
+            ) from None
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "secure_delete = ON",
+        "foreign_keys = ON",
+        "temp_store = MEMORY",
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

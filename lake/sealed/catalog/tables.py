@@ -1,0 +1,102 @@
+"""Tables of the catalog. Times are microseconds since 1970 in UTC; employees appear by pseudonym and number only."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+commits = sa.Table(
+    "commits",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("mac", sa.LargeBinary(32), nullable=False),
+)
+
+contracts = sa.Table(
+    "contracts",
+    metadata,
+    sa.Column("dataset", sa.String(64), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.String(71), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("digest", sa.String(71), nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("applied_at", sa.BigInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+)
+
+directory = sa.Table(
+    "directory",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("subject", sa.String(26), nullable=False, unique=True),
+    sa.Column("lookup", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+
+actors = sa.Table(
+    "actors",
+    metadata,
+    sa.Column("actor", sa.String(34), primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("dataset", sa.String(64), primary_key=True),
+    sa.Column("batch_id", sa.String(128), primary_key=True),
+    sa.Column("content", sa.String(71), nullable=False),
+    sa.Column("contract_version", sa.Integer, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("counts", sa.Text, nullable=False),
+    sa.Column("landed_at", sa.BigInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("file_id", sa.String(32), primary_key=True),
+    sa.Column("dataset", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(26), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("sensitivity", sa.SmallInteger, nullable=False),
+    sa.Column("month", sa.String(7), nullable=False),
+    sa.Column("object_key", sa.String(512), nullable=False, unique=True),
+    sa.Column("format", sa.String(16), nullable=False),
+    sa.Column("format_version", sa.SmallInteger, nullable=False),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    sa.Column("length", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.LargeBinary(32), nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("first_ts", sa.BigInteger, nullable=False),
+    sa.Column("last_ts", sa.BigInteger, nullable=False),
+    sa.Column("batch_id", sa.String(128), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+    sa.Column("removed_seq", sa.BigInteger, nullable=True, index=True),
+    # Re-wrapped in place by rotation; each authenticates itself and its whole row.
+    sa.Column("kek_id", sa.String(32), nullable=False),
+    sa.Column("kek_version", sa.Integer, nullable=False),
+    sa.Column("wrapped_dek", sa.LargeBinary, nullable=False, unique=True),
+    sa.Index("ix_files_partition", "dataset", "number", "sensitivity", "month"),
+    sa.Index("ix_files_time", "dataset", "last_ts", "first_ts"),
+)
+
+CHAINED = (contracts, policies, directory, actors, batches, files)
+"""Tables whose rows the commits account for; see chain.py."""
+
+REWRAPPED = frozenset({"kek_id", "kek_version", "wrapped_dek", "removed_seq"})
+"""Columns of ``files`` that change after a row's commit and are therefore not part of the commit's digest."""
