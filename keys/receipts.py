@@ -70,7 +70,7 @@ def verify_receipt(
     try:
         index, hashes, checkpoint = _parse_proof(receipt.proof)
         name, size, root = _parse_checkpoint(notes.open(checkpoint))
-    except (ValueError, KeyIntegrityError):
+    except (ValueError, IndexError, KeyIntegrityError):
         raise ReceiptRefusedError("an audit receipt does not verify") from None
     if name != origin or not verify_inclusion(leaf_hash(receipt.entry), index, size, hashes, root):
         raise ReceiptRefusedError("an audit receipt does not verify")
@@ -87,7 +87,7 @@ def verify_receipt(
         age = now - datetime.fromisoformat(entry["ts"])
         fits = entry["type"] == INTENT and timedelta(seconds=-5) <= age <= MAX_AGE
         scope = _parse_scope(entry["scope"], receipt.scope)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise ReceiptRefusedError("an audit receipt's entry is malformed") from None
     if not fits:
         raise ReceiptRefusedError("an audit receipt is not a fresh INTENT", hint="ask again")

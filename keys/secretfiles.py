@@ -20,17 +20,19 @@ def read_secret_file(path: Path) -> bytes:
         SecretFileError: a link, not a regular file, another owner, readable by others, or too large.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Without waiting: opening a pipe would block until someone writes.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise KeyStoreMissingError(f"{path} does not exist") from None
     except OSError:
         raise SecretFileError(
             f"{path} cannot be opened", hint="it must be a regular file of yours, not a link"
         ) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise SecretFileError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise SecretFileError(f"{path} is not a regular file")
         if status.st_uid not in {os.geteuid(), 0}:
             raise SecretFileError(f"{path} belongs to another user")
         if status.st_mode & 0o077:

@@ -8,7 +8,6 @@ SHA-256(name || 0x0A || 0x01 || public key).
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterable
 
@@ -94,7 +93,7 @@ class NoteVerifier:
             name, _, encoded = line.removeprefix(_MARK).partition(" ")
             try:
                 raw = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
+            except ValueError:
                 raise KeyIntegrityError("a signed note is malformed") from None
             if not line.startswith(_MARK) or not name or len(raw) < 5 or (name, raw[:4]) in seen:
                 raise KeyIntegrityError("a signed note is malformed")

@@ -35,13 +35,16 @@ class KdfParameters:
         """Refuse parameters that are too weak to protect or so large that they would stop the machine."""
         if self.kind not in {KEY_FILE, PASSPHRASE}:
             raise KeyStoreLockedError("the key store names an unknown way to open it")
+        numbers = (self.memory_kib, self.iterations, self.lanes)
+        if any(type(number) is not int for number in numbers):
+            raise KeyStoreLockedError("the key store's Argon2id parameters are not whole numbers")
         if self.kind == PASSPHRASE and not (
             19 * 1024 <= self.memory_kib <= 4 * 1024 * 1024 and 1 <= self.iterations <= 64 and 1 <= self.lanes <= 64
         ):
             raise KeyStoreLockedError("the key store's Argon2id parameters are outside the accepted range")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class UnlockSecret:
     """The operator's secret in memory. Neither printed nor compared."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from keys import envelope
 from keys.errors import KeyStateError, KeyStoreLockedError, SecretFileError
 from keys.providers import ProviderKey
-from keys.providers.local_file import Header, RootKeys, device_id, encode, open_keys, parse
+from keys.providers.local_file import SALT_BYTES, Header, RootKeys, device_id, encode, open_keys, parse
 from keys.refs import KeyState
 from keys.secretfiles import read_secret_file, sync_folder, write_secret_file
 from keys.unlock import KdfParameters, UnlockSecret
@@ -39,7 +39,7 @@ def initialise(folder: Path, secret: UnlockSecret, lake: str) -> None:
     if (folder / STORE).exists():
         raise SecretFileError(f"{folder / STORE} exists already", hint="it is never overwritten")
     device = os.urandom(envelope.KEY_BYTES)
-    header = Header(lake, 0, KdfParameters(secret.kind), os.urandom(16), device_id(device))
+    header = Header(lake, 0, KdfParameters(secret.kind), os.urandom(SALT_BYTES), device_id(device))
     # A device secret without a key store is the rest of an attempt that was cut off.
     write_secret_file(folder / DEVICE, device, replace=True)
     sealing_key = secret.sealing_key(header.parameters, header.salt, device)

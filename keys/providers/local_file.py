@@ -20,6 +20,7 @@ from keys.unlock import KdfParameters
 MAGIC = b"TLKEYS\x00\x01"
 _START = len(MAGIC) + 4
 _NONCE, _TAG = 12, 16
+SALT_BYTES = 16
 LOCKED = "the key store does not open: wrong key file or passphrase, or the file is damaged"
 
 RootKeys = dict[str, dict[int, tuple[KeyState, bytes]]]
@@ -82,9 +83,9 @@ def parse(content: bytes) -> SealedFile:
             bytes.fromhex(fields["salt"]),
             str(fields["device"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise KeyStoreLockedError(LOCKED) from None
-    if len(body) < _NONCE + _TAG:
+    if len(body) < _NONCE + _TAG or len(header.salt) != SALT_BYTES:
         raise KeyStoreLockedError(LOCKED)
     return SealedFile(header, associated, body)
 

@@ -6,6 +6,7 @@ that is not wholly understood is not in force.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from lake.errors import DocumentError
 
 MAX_DOCUMENT = 1_000_000
 """Characters in a document."""
+MAX_NESTING = 32
+"""Levels of lists and mappings in a document."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -38,9 +41,12 @@ class Node:
         """Keys to nodes. ``optional=None`` admits any further key; otherwise an unknown key is an error."""
         pairs = dict(self.items())
         known = set(required) | set(optional or ())
-        for key, value in pairs.items():
-            if optional is not None and key not in known:
-                raise value.error(f"unknown key {key!r}", hint=f"known keys: {', '.join(sorted(known))}")
+        if optional is not None:
+            for key_node, _ in self.node.value:
+                if key_node.value not in known:
+                    place = Node(self.source, key_node)
+                    hint = f"known keys: {', '.join(sorted(known))}"
+                    raise place.error(f"unknown key {key_node.value[:64]!r}", hint=hint)
         for key in required:
             if key not in pairs:
                 raise self.error(f"the key {key!r} is missing")
@@ -96,7 +102,7 @@ class Node:
     def integer(self, *, minimum: int | None = None, maximum: int | None = None) -> int:
         """A whole number within bounds."""
         text = self.scalar()
-        if self.node.tag != "tag:yaml.org,2002:int" or not re.fullmatch(r"-?\d[\d_]*", text):
+        if self.node.tag != "tag:yaml.org,2002:int" or not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", text):
             raise self.error("a whole number is expected here")
         value = int(text)
         if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
@@ -108,9 +114,12 @@ class Node:
         if self.node.tag not in {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}:
             raise self.error("a number is expected here")
         try:
-            return float(self.scalar())
+            value = float(self.scalar())
         except ValueError:
-            raise self.error("a number is expected here") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise self.error("a number is expected here")
+        return value
 
     def boolean(self) -> bool:
         """true or false."""
@@ -141,22 +150,32 @@ def read_document(text: str, source: str) -> Node:
     """The root node of the one YAML document in ``text``.
 
     Raises:
-        DocumentError: not YAML, more than one document, empty, too long, or with anchors (which can blow up).
+        DocumentError: not YAML, more than one document, empty, too long, nested too deeply, or with anchors (which
+            can blow up).
     """
     if len(text) > MAX_DOCUMENT:
         raise DocumentError(source, 1, 1, f"longer than {MAX_DOCUMENT} characters")
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                start: Any = event.start_mark
-                raise DocumentError(source, start.line + 1, start.column + 1, "anchors and aliases are not allowed")
+        _check_events(text, source)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise DocumentError(source, line, column, "not valid YAML", hint=str(error.problem or "")[:120]) from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeEncodeError):
         raise DocumentError(source, 1, 1, "not valid YAML", hint="is it a UTF-8 text file?") from None
     if node is None:
         raise DocumentError(source, 1, 1, "the document is empty")
     return Node(source, node)
+
+
+def _check_events(text: str, source: str) -> None:
+    """Refuse what can blow up before a tree is built of it: the C composer recurses without a limit of its own."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        start: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise DocumentError(source, start.line + 1, start.column + 1, "anchors and aliases are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_NESTING:
+            raise DocumentError(source, start.line + 1, start.column + 1, f"nested deeper than {MAX_NESTING}")

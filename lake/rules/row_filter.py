@@ -6,8 +6,8 @@
     value      := 'text' | number | TRUE | FALSE | DATE 'YYYY-MM-DD' | TIMESTAMP 'YYYY-MM-DD hh:mm:ss'
                 | principal.<attribute> | now() [- INTERVAL n DAYS|HOURS]
 
-SQL's three-valued logic: a row is shown only where the filter is true, so NULL hides. No functions of columns, no column
-against column, no subqueries. A filter that does not parse or does not fit the columns is a policy that does not load.
+SQL's three-valued logic: a row is shown only where the filter is true, so NULL hides. No functions of columns,
+no column against column, no subqueries. A filter that does not parse or does not fit the columns is a policy that does not load.
 """
 
 from __future__ import annotations
@@ -140,6 +140,8 @@ _KEYWORDS = frozenset(
 )
 MAX_LENGTH = 10_000
 MAX_DEPTH = 50
+MAX_PREDICATES = 200
+MAX_DIGITS = 30
 _COMPARISONS = {"=", "<>", "<", "<=", ">", ">="}
 
 
@@ -167,10 +169,12 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, columns: Mapping[str, FieldType]) -> None:
         self._tokens = list(_tokens(text))
+        self._columns = columns
         self._at = 0
         self._depth = 0
+        self._predicates = 0
 
     def _peek(self, *texts: str) -> bool:
         token = self._tokens[self._at]
@@ -230,6 +234,18 @@ class _Parser:
         column = self._next()
         if column.kind != "word":
             raise RowFilterError("a column is expected here", column.position)
+        if column.text not in self._columns:
+            raise RowFilterError(f"there is no column {column.text!r} to filter on", column.position)
+        # A chain of AND and OR is as deep as it is long, and what reads the tree recurses.
+        self._predicates += 1
+        if self._predicates > MAX_PREDICATES:
+            raise RowFilterError(f"more than {MAX_PREDICATES} predicates", column.position)
+        expression = self._condition(column)
+        for leaf in leaves(expression):
+            _check_types(leaf, self._columns[leaf.column], column.position)
+        return expression
+
+    def _condition(self, column: _Token) -> Expression:
         if self._accept("IS"):
             negated = self._accept("NOT")
             self._expect("NULL")
@@ -269,6 +285,8 @@ class _Parser:
         if token.kind == "string":
             return Literal(token.text[1:-1].replace("''", "'"))
         if token.kind == "number":
+            if len(token.text) > MAX_DIGITS:
+                raise RowFilterError(f"a number longer than {MAX_DIGITS} characters", token.position)
             return Literal(float(token.text) if "." in token.text else int(token.text))
         if token.kind == "keyword" and token.text in {"TRUE", "FALSE"}:
             return Literal(token.text == "TRUE")
@@ -276,12 +294,18 @@ class _Parser:
             return Literal(self._moment())
         if token.kind == "word" and token.text.lower() == "principal":
             self._expect(".")
-            return Attribute(self._next().text)
+            return Attribute(self._attribute())
         if token.kind == "word" and token.text.lower() == "now":
             self._expect("(")
             self._expect(")")
             return Now(self._interval() if self._accept("-") else timedelta())
         raise RowFilterError("a value is expected here", token.position)
+
+    def _attribute(self) -> str:
+        token = self._next()
+        if token.kind != "word":
+            raise RowFilterError("the name of an attribute is expected here", token.position)
+        return token.text
 
     def _moment(self) -> datetime:
         position = self._tokens[self._at].position
@@ -296,8 +320,8 @@ class _Parser:
     def _interval(self) -> timedelta:
         self._expect("INTERVAL")
         number, unit = self._next(), self._next()
-        if number.kind != "number" or not number.text.isdigit() or len(number.text) > 6:
-            raise RowFilterError("a whole number is expected here", number.position)
+        if number.kind != "number" or not number.text.isdigit() or len(number.text) > 5:
+            raise RowFilterError("a whole number of at most five digits is expected here", number.position)
         if unit.text not in {"DAY", "DAYS", "HOUR", "HOURS"}:
             raise RowFilterError("DAYS or HOURS is expected here", unit.position)
         return timedelta(days=int(number.text)) if unit.text.startswith("DAY") else timedelta(hours=int(number.text))
@@ -315,12 +339,7 @@ def parse_row_filter(text: str, columns: Mapping[str, FieldType]) -> Expression:
     """
     if len(text) > MAX_LENGTH:
         raise RowFilterError(f"longer than {MAX_LENGTH} characters", MAX_LENGTH)
-    expression = _Parser(text).parse()
-    for leaf in leaves(expression):
-        if leaf.column not in columns:
-            raise RowFilterError(f"there is no column {leaf.column!r} to filter on", max(text.find(leaf.column), 0))
-        _check_types(leaf, columns[leaf.column], max(text.find(leaf.column), 0))
-    return expression
+    return _Parser(text, columns).parse()
 
 
 def leaves(expression: Expression) -> Iterator[Compare | In | IsNull | Like]:

@@ -31,13 +31,14 @@ class Head:
 
 
 def row_line(table: str, row: Mapping[str, Any]) -> bytes:
-    """One row as a canonical line: table name and values in column order, bytes as hexadecimal."""
-    values = [
-        value.hex() if isinstance(value, bytes) else value
-        for name, value in row.items()
-        if not (table == "files" and name in tables.REWRAPPED)
-    ]
-    return json.dumps([table, *values], separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+    """One row as a canonical line: table name and values in column order, bytes as ``{"hex": ...}``."""
+    values = [value for name, value in row.items() if not (table == "files" and name in tables.REWRAPPED)]
+    return json.dumps([table, *values], separators=(",", ":"), ensure_ascii=True, default=_hex).encode() + b"\n"
+
+
+def _hex(value: bytes) -> dict[str, str]:
+    # Marked as bytes: a column turned from bytes to the same digits as text must not look unchanged.
+    return {"hex": bytes(value).hex()}
 
 
 def digest(lines: Iterable[bytes]) -> bytes:
@@ -51,7 +52,7 @@ def digest(lines: Iterable[bytes]) -> bytes:
 def link(mac: Mac, before: Head, kind: str, at: int, content: bytes) -> Head:
     """The head after a commit."""
     seq = before.seq + 1
-    message = b"tlake catalog\x00" + before.mac + json.dumps([seq, kind, at, content.hex()]).encode()
+    message = b"tlake catalog\x00" + before.mac + json.dumps([seq, kind, at, content.hex()], default=_hex).encode()
     return Head(seq, mac(message))
 
 

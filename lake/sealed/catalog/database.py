@@ -21,7 +21,7 @@ BUSY_TIMEOUT_MS = 30_000
 class Database:
     """Transactions on one database. ``name`` is what errors call it."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str | sa.URL, name: str) -> None:
         self.name = name
         # Parameters are rows of ours: they must not appear in an exception's text.
         self.engine = sa.create_engine(url, hide_parameters=True)
@@ -38,7 +38,7 @@ class Database:
         """
         if not create and not path.is_file():
             raise IntegrityError(f"the {name} is missing", hint=f"restore {path.name} from a backup")
-        return cls(f"sqlite:///{path}", name)
+        return cls(sa.URL.create("sqlite", database=str(path)), name)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

@@ -1,0 +1,172 @@
+"""The Python interface: ``connect`` for who queries under a policy, ``open`` and ``create`` for operators.
+
+Embedded use is the operator's own machine: the policy protects from mistakes there, the key store from theft. It is a
+boundary against people only behind a gateway that holds the key store for them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+
+from lake.client.result import Result
+from lake.clock import Clock, utc_now
+from lake.errors import UsageError
+from lake.gateway import home as homes
+from lake.gateway.contracts import Contracts
+from lake.gateway.home import Home
+from lake.gateway.ingest import BatchReport, Delivery, HashedBatches, Ingest
+from lake.gateway.policies import Policies
+from lake.gateway.query import Parameters, QueryGateway, Request
+from lake.settings import Secrets, Settings
+
+PathLike = str | os.PathLike[str]
+
+
+def operator_name() -> str:
+    """The name of the operating system's user, as which operators are recorded."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def _secrets(key_file: PathLike | None, passphrase_file: PathLike | None) -> Secrets:
+    if key_file is None and passphrase_file is None:
+        return Secrets.from_environment()
+    return Secrets(Path(key_file) if key_file else None, Path(passphrase_file) if passphrase_file else None)
+
+
+class Connection:
+    """A principal's view of a lake, for one purpose."""
+
+    def __init__(self, home: Home, user: str, purpose: str, role: str | None) -> None:
+        self._home = home
+        self._user, self._purpose, self._role = user, purpose, role
+        contracts = Contracts(home)
+        self._gateway = QueryGateway(home, contracts, Policies(home, contracts))
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def sql(self, query: str, parameters: Parameters = ()) -> Result:
+        """Run one SELECT over the datasets that the policy grants.
+
+        Raises:
+            DeniedError, QueryRefusedError, QueryFailedError, LimitExceededError, IntegrityError, UnavailableError.
+        """
+        request = Request(self._user, self._purpose, query, parameters, self._role)
+        return Result(self._gateway.run(request))
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._home.close()
+
+
+class Lake:
+    """A lake in an operator's hands."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.contracts = Contracts(home)
+        self.policies = Policies(home, self.contracts)
+        self.actor = home.actor(operator_name())
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ingest(
+        self,
+        dataset: str,
+        rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch],
+        *,
+        batch_id: str | None = None,
+        contract_version: int | None = None,
+    ) -> BatchReport:
+        """Land rows as one batch, exactly once by ``batch_id`` (default: the rows' own digest) and content.
+
+        ``rows`` need the columns ``employee``, ``ts`` and ``type`` and the fields of the dataset's contract.
+
+        Raises:
+            BatchRefusedError: nothing landed.
+        """
+        if isinstance(rows, pa.Table):
+            schema, batches = rows.schema, iter(rows.to_batches())
+        elif isinstance(rows, pa.RecordBatchReader):
+            schema, batches = rows.schema, iter(rows)
+        else:
+            batches = iter(rows)
+            first = next(batches, None)
+            if first is None:
+                raise UsageError("there are no rows to land")
+            schema, batches = first.schema, chain([first], batches)
+        hashed = HashedBatches(schema, batches)
+        delivery = Delivery(dataset, hashed, hashed, batch_id, contract_version)
+        return Ingest(self.home, self.contracts, self.actor).land(delivery)
+
+    def add_contract(self, text: str, source: str = "contract") -> bool:
+        """Put a collection contract in force; False if it is in force already."""
+        return self.contracts.add(text, source, self.actor)[1]
+
+    def apply_policy(self, text: str, source: str = "policy") -> bool:
+        """Put a policy in force; False if it is in force already."""
+        return self.policies.apply(text, source, self.actor)[1]
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.home.close()
+
+
+def create(
+    path: PathLike,
+    *,
+    key_file: PathLike | None = None,
+    passphrase_file: PathLike | None = None,
+    key_store: PathLike | None = None,
+) -> None:
+    """Make a new lake in a folder that does not exist or is empty; makes the key file if it does not exist."""
+    homes.create(
+        Path(path),
+        _secrets(key_file, passphrase_file),
+        user=operator_name(),
+        key_store=Path(key_store) if key_store else None,
+    )
+
+
+def open(  # noqa: A001 - the documented name
+    path: PathLike,
+    *,
+    key_file: PathLike | None = None,
+    passphrase_file: PathLike | None = None,
+    settings: Settings | None = None,
+    clock: Clock = utc_now,
+) -> Lake:
+    """Open a lake as its operator."""
+    return Lake(Home.open(Path(path), _secrets(key_file, passphrase_file), settings=settings, clock=clock))
+
+
+def connect(
+    path: PathLike,
+    *,
+    user: str,
+    purpose: str,
+    role: str | None = None,
+    key_file: PathLike | None = None,
+    passphrase_file: PathLike | None = None,
+    settings: Settings | None = None,
+    clock: Clock = utc_now,
+) -> Connection:
+    """Open a lake to query it as a user, for a purpose, under the policy in force."""
+    home = Home.open(Path(path), _secrets(key_file, passphrase_file), settings=settings, clock=clock)
+    return Connection(home, user, purpose, role)

@@ -1,0 +1,115 @@
+"""One delivery on its way in: conform, split, encrypt. Gives encrypted files one by one; plaintext ends here.
+
+Memory is bounded by the gathering budget, whatever the length of the delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from keys.broker import Broker, LandingKey
+from keys.refs import FileBinding, PartitionRef
+from lake.clear.arrow_schema import stored_schema
+from lake.clear.landing.conform import Conformer
+from lake.clear.landing.encode import EncodedFile, encode
+from lake.clear.landing.split import Slice, gather, split
+from lake.rules.contract import Contract
+from lake.rules.layout import object_key
+from lake.rules.model import DataFile, Partition, Subject
+
+Enter = Callable[[Collection[str]], Mapping[str, Subject]]
+Store = Callable[[str, memoryview], None]
+SLICES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What landing needs from outside: pseudonyms, fresh DEKs, a place for ciphertext."""
+
+    enter: Enter
+    broker: Broker
+    store: Store
+    threads: int
+    budget: int
+
+
+def land_rows(
+    batches: Iterable[pa.RecordBatch], contract: Contract, conformer: Conformer, landing: Landing
+) -> Iterator[tuple[DataFile, int]]:
+    """Write the files of a delivery; yields each, with its employee's number, once its object is written.
+
+    Raises:
+        BatchRefusedError: the delivery may not land; objects written so far are the caller's to remove.
+    """
+    schema = stored_schema(contract)
+    conforming = (conformer.conform(batch) for batch in batches if batch.num_rows)
+    with ThreadPoolExecutor(landing.threads, thread_name_prefix="landing") as pool:
+        for table in gather(conforming, landing.budget):
+            slices = list(split(table))
+            subjects = landing.enter({part.employee for part in slices})
+            partitions = [_partition(contract.dataset, part, subjects) for part in slices]
+            issue = landing.broker.landing_keys({_ref(partition) for partition in partitions})
+
+            def write(part: Slice, partition: Partition) -> DataFile:
+                rows = part.rows.select(schema.names).cast(schema)
+                return _write(rows, partition, contract.version, issue(_ref(partition)), landing.store)  # noqa: B023
+
+            numbers = [subjects[part.employee].number for part in slices]
+            # A bounded number at once: encoded files wait in memory until they are written.
+            for start in range(0, len(slices), SLICES_AT_ONCE):
+                end = start + SLICES_AT_ONCE
+                files = pool.map(write, slices[start:end], partitions[start:end])
+                yield from zip(files, numbers[start:end], strict=True)
+
+
+def _partition(dataset: str, part: Slice, subjects: Mapping[str, Subject]) -> Partition:
+    return Partition(dataset, subjects[part.employee].id, part.sensitivity, part.month)
+
+
+def _ref(partition: Partition) -> PartitionRef:
+    return PartitionRef(partition.dataset, partition.subject, partition.sensitivity, partition.month)
+
+
+def _write(rows: pa.Table, partition: Partition, schema_version: int, key: LandingKey, store: Store) -> DataFile:
+    encoded = encode(rows, key)
+    name = object_key(partition, key.file_id)
+    store(name, encoded.content)
+    return _finished(encoded, partition, schema_version, key, name)
+
+
+def _finished(encoded: EncodedFile, partition: Partition, schema_version: int, key: LandingKey, name: str) -> DataFile:
+    """The catalog's row; the DEK is wrapped only now, bound to the finished object's length and digest."""
+    binding = FileBinding(
+        partition=_ref(partition),
+        file_id=key.file_id,
+        object_key=name,
+        format=encoded.format,
+        format_version=encoded.format_version,
+        schema_version=schema_version,
+        length=encoded.length,
+        sha256=encoded.sha256,
+        rows=encoded.rows,
+        first_ts=encoded.first_ts,
+        last_ts=encoded.last_ts,
+    )
+    wrapped = key.wrap(binding)
+    return DataFile(
+        file_id=key.file_id,
+        partition=partition,
+        object_key=name,
+        format=encoded.format,
+        format_version=encoded.format_version,
+        schema_version=schema_version,
+        length=encoded.length,
+        sha256=encoded.sha256,
+        rows=encoded.rows,
+        first_ts=encoded.first_ts,
+        last_ts=encoded.last_ts,
+        kek_id=wrapped.kek_id,
+        kek_version=wrapped.kek_version,
+        wrapped_dek=wrapped.blob,
+    )

@@ -1,0 +1,85 @@
+"""The one place that writes data files: plaintext rows in, ciphertext out, in memory. Format: docs/formats.md.
+
+Encryption properties are made once per attempt and never reused: a second file under the same ones would share its
+AAD, and pages could be moved between the two unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.parquet.encryption import create_encryption_properties
+
+from keys.broker import LandingKey
+from keys.errors import KeyIntegrityError
+from lake.rules.layout import FORMAT_PME, FORMAT_PME_VERSION
+from lake.rules.model import TIME_COLUMN
+
+ROW_GROUP_ROWS = 122_880
+"""Rows of a row group, DuckDB's own unit of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """A finished file in memory with what the catalog must know of it; times are naive UTC."""
+
+    content: memoryview
+    format: str
+    format_version: int
+    length: int
+    sha256: bytes
+    rows: int
+    first_ts: datetime
+    last_ts: datetime
+
+
+def _encode_pme(rows: pa.Table, key: LandingKey) -> pa.Buffer:
+    if len(key.dek) != 32 or len(key.aad_prefix) != 32:
+        raise KeyIntegrityError("a data file needs a 256-bit key and a 32-byte AAD prefix")
+    properties = create_encryption_properties(
+        key.dek,
+        aad_prefix=key.aad_prefix,
+        store_aad_prefix=False,
+        encryption_algorithm="AES_GCM_V1",
+        plaintext_footer=False,
+    )
+    sink = pa.BufferOutputStream()
+    texts = [field.name for field in rows.schema if field.type == pa.string()]
+    with pq.ParquetWriter(
+        sink,
+        rows.schema,
+        compression="zstd",
+        use_dictionary=texts,
+        data_page_version="1.0",
+        write_statistics=True,
+        store_schema=False,
+        encryption_properties=properties,
+    ) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+    return sink.getvalue()
+
+
+Encoder = Callable[[pa.Table, LandingKey], pa.Buffer]
+ENCODERS: dict[tuple[str, int], Encoder] = {(FORMAT_PME, FORMAT_PME_VERSION): _encode_pme}
+
+
+def encode(rows: pa.Table, key: LandingKey, kind: tuple[str, int] = (FORMAT_PME, FORMAT_PME_VERSION)) -> EncodedFile:
+    """Encrypt rows (sorted by time, at least one) to a file in memory."""
+    content = memoryview(ENCODERS[kind](rows, key))
+    bounds = pc.min_max(rows[TIME_COLUMN]).as_py()
+    return EncodedFile(
+        content=content,
+        format=kind[0],
+        format_version=kind[1],
+        length=content.nbytes,
+        sha256=hashlib.sha256(content).digest(),
+        rows=rows.num_rows,
+        first_ts=bounds["min"],
+        last_ts=bounds["max"],
+    )

@@ -1,0 +1,164 @@
+"""A slice: the rows and columns that a grant permits of one dataset, masked, as a stream that can be scanned again.
+
+The policy's filter runs in the scanner. A condition of the user's query is applied in the scanner only where the policy
+hides no row of the files and masks no column; otherwise after both, so that it never meets a hidden row or value.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from lake.clear.reading.decode import fragment
+from lake.clear.reading.filter import FilterCompiler, columns_of
+from lake.clear.reading.mask import apply_mask
+from lake.clear.reading.plan import FileToRead, SealedPlan
+from lake.errors import IntegrityError, LakeError
+from lake.rules.masks import MaskKind
+from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
+
+BATCH_ROWS = 122_880
+BATCH_READAHEAD = 4
+FRAGMENT_READAHEAD = 4
+
+
+@dataclass(slots=True)
+class Touched:
+    """Whose rows have left the slice: employee numbers and rows by sensitivity."""
+
+    numbers: dict[int, set[int]] = field(default_factory=dict)
+    rows: dict[int, int] = field(default_factory=dict)
+
+    def add(self, file: FileToRead, rows: int) -> None:
+        """Count rows of one file."""
+        self.numbers.setdefault(file.sensitivity, set()).add(file.number)
+        self.rows[file.sensitivity] = self.rows.get(file.sensitivity, 0) + rows
+
+
+class Slice:
+    """The permitted rows of one sealed plan. ``failure`` keeps the typed error of a scan that broke off."""
+
+    def __init__(self, plan: SealedPlan) -> None:
+        self.schema = plan.schema
+        self.touched = Touched()
+        self.failure: LakeError | None = None
+        self._plan = plan
+        self._files = {file.object_key: file for file in plan.files}
+        self._lock = threading.Lock()
+        self._policy = self._policy_filter()
+        self._user_filter_in_scanner = plan.row_filter is None and not plan.masks
+        self._dataset = self._make_dataset()
+
+    def _policy_filter(self) -> pc.Expression | None:
+        plan = self._plan
+        parts: list[pc.Expression] = []
+        if plan.row_filter is not None:
+            compiler = FilterCompiler(plan.stored, plan.attributes, plan.now)
+            parts.append(compiler.compile(plan.row_filter))
+        times = pc.field(TIME_COLUMN)
+        if plan.first is not None:
+            parts.append(times >= pa.scalar(plan.first, pa.timestamp("us")))
+        if plan.last is not None:
+            parts.append(times <= pa.scalar(plan.last, pa.timestamp("us")))
+        combined: pc.Expression | None = None
+        for part in parts:
+            combined = part if combined is None else combined & part
+        return combined
+
+    def _make_dataset(self) -> ds.Dataset:
+        fields = list(self._plan.stored)
+        if SENSITIVITY_COLUMN not in self._plan.stored.names:
+            fields.append(pa.field(SENSITIVITY_COLUMN, pa.int8()))
+        if EMPLOYEE_COLUMN in self._plan.schema.names:
+            fields.append(pa.field(EMPLOYEE_COLUMN, pa.string()))
+        fragments = [fragment(file, self._plan.location) for file in self._plan.files]
+        return ds.FileSystemDataset(fragments, pa.schema(fields), ds.ParquetFileFormat())
+
+    def scan(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> pa.RecordBatchReader:
+        """A fresh stream of the slice.
+
+        Args:
+            columns: visible columns wanted, in this order; None for all.
+            condition: constant comparisons of visible columns; only rows for which it is true are wanted.
+        """
+        wanted = list(self.schema.names if columns is None else columns)
+        if not set(wanted) <= set(self.schema.names):
+            raise LakeError("a column outside the slice was asked for")
+        schema = pa.schema([self.schema.field(name) for name in wanted])
+        return pa.RecordBatchReader.from_batches(schema, self._guarded(wanted, condition, schema))
+
+    def _guarded(
+        self, wanted: list[str], condition: pc.Expression | None, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        try:
+            for file, batch in self._permitted(wanted, condition):
+                if batch.num_rows:
+                    with self._lock:
+                        self.touched.add(file, batch.num_rows)
+                    yield pa.RecordBatch.from_arrays([batch[name] for name in wanted], schema=schema)
+        except LakeError as error:
+            self.failure = error
+            raise
+        except (OSError, pa.ArrowException, ValueError):
+            # The text may quote a path or bytes of a page; which file it was, the check of all files tells.
+            self.failure = IntegrityError(
+                f"a file of dataset {self._plan.dataset!r} is not what was written",
+                hint="'lake doctor' lists every damaged file; restore it from a backup",
+            )
+            raise self.failure from None
+
+    def _permitted(
+        self, wanted: list[str], condition: pc.Expression | None
+    ) -> Iterator[tuple[FileToRead, pa.RecordBatch]]:
+        if self._user_filter_in_scanner:
+            yield from self._decoded(wanted, _both(self._policy, condition))
+            return
+        needed = list(wanted)
+        if condition is not None:
+            needed += [name for name in columns_of(condition, self.schema.names) if name not in wanted]
+        # A column that is masked to NULL is never decoded.
+        emptied = {name for name in needed if name in self._plan.masks and self._is_emptied(name)}
+        for file, batch in self._decoded([name for name in needed if name not in emptied], self._policy):
+            masked = self._masked(batch, needed, emptied)
+            yield file, masked if condition is None else masked.filter(condition)
+
+    def _is_emptied(self, name: str) -> bool:
+        return self._plan.masks[name].kind is MaskKind.NULL
+
+    def _masked(self, batch: pa.RecordBatch, needed: list[str], emptied: set[str]) -> pa.RecordBatch:
+        arrays: list[pa.Array] = []
+        for name in needed:
+            kind = self.schema.field(name).type
+            if name in emptied:
+                arrays.append(pa.nulls(batch.num_rows, kind))
+            elif name in self._plan.masks:
+                arrays.append(apply_mask(batch[name], self._plan.masks[name], self._plan.mask_key))
+            else:
+                arrays.append(batch[name])
+        if not needed:
+            return batch
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([self.schema.field(name) for name in needed]))
+
+    def _decoded(
+        self, columns: list[str], condition: pc.Expression | None
+    ) -> Iterator[tuple[FileToRead, pa.RecordBatch]]:
+        scanner = self._dataset.scanner(
+            columns=columns,
+            filter=condition,
+            batch_size=BATCH_ROWS,
+            batch_readahead=BATCH_READAHEAD,
+            fragment_readahead=FRAGMENT_READAHEAD,
+        )
+        for tagged in scanner.scan_batches():
+            yield self._files[tagged.fragment.path], tagged.record_batch
+
+
+def _both(left: pc.Expression | None, right: pc.Expression | None) -> pc.Expression | None:
+    if left is None or right is None:
+        return left if right is None else right
+    return left & right

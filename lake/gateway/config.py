@@ -1,0 +1,60 @@
+"""``lake.json``: what must be known to open a lake. Nothing in it is secret, and nothing in it is trusted blindly."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lake.errors import IntegrityError, UsageError
+from lake.rules.layout import CONFIG
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LakeConfig:
+    """Configuration of one lake.
+
+    Attributes:
+        lake: random id, bound into every key and signature.
+        audit_key: verifier key of the audit log's checkpoints.
+        key_store: folder of the key store, relative to the lake's or absolute.
+    """
+
+    lake: str
+    created: str
+    audit_key: str
+    key_store: str
+    format: int = FORMAT
+
+
+def read_config(root: Path) -> LakeConfig:
+    """Read the configuration of the lake in ``root``.
+
+    Raises:
+        UsageError: there is no lake.
+        IntegrityError: the file is damaged or from a newer version.
+    """
+    try:
+        text = (root / CONFIG).read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"there is no lake at {root}", hint="make one with 'lake init', or set LAKE_HOME") from None
+    except (OSError, UnicodeDecodeError):
+        raise IntegrityError(f"{root / CONFIG} cannot be read", hint="restore it from a backup") from None
+    try:
+        config = LakeConfig(**json.loads(text))
+    except (ValueError, TypeError):
+        raise IntegrityError(f"{root / CONFIG} is damaged", hint="restore it from a backup") from None
+    if config.format != FORMAT:
+        raise IntegrityError(f"the lake has format {config.format!s:.8}, not {FORMAT}", hint="upgrade the software")
+    return config
+
+
+def write_config(root: Path, config: LakeConfig) -> None:
+    """Write the configuration of a new lake, durably."""
+    with (root / CONFIG).open("x", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(config), indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

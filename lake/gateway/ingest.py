@@ -1,0 +1,247 @@
+"""The path of a batch: contract, filter, split, encrypt, objects, one catalog commit, audit. Exactly once.
+
+Kill the process anywhere: the batch is wholly there or wholly absent, and sending it again makes it there once. Objects
+of a batch that did not make it are named by no catalog row and are swept by a job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Protocol
+
+import pyarrow as pa
+
+from keys.errors import KeysError
+from lake.clear.landing.batch import Landing, land_rows
+from lake.clear.landing.conform import Conformer
+from lake.errors import BatchConflictError, LakeError, UsageError
+from lake.gateway.contracts import Contracts
+from lake.gateway.home import Home
+from lake.gateway.recorder import Actor
+from lake.rules.contract import Contract
+from lake.rules.model import DataFile
+from lake.sealed.audit import entries
+from lake.sealed.catalog.catalog import BatchRecord
+
+BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+HASH_ROWS = 65_536
+Progress = Callable[[int], None]
+
+
+class ContentDigest(Protocol):
+    """SHA-256 of a delivery, known at the latest when it has been read."""
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What is to land.
+
+    Attributes:
+        content: digest of what was sent; final once ``batches`` is exhausted.
+        batch_id: the sender's name for it; None to name it by its content.
+    """
+
+    dataset: str
+    batches: Iterable[pa.RecordBatch]
+    content: ContentDigest
+    batch_id: str | None = None
+    contract_version: int | None = None
+    known_content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What became of a delivery. ``unknown_fields`` are names, for the sender alone; they are not stored."""
+
+    dataset: str
+    batch_id: str
+    status: str
+    rows: int
+    files: int
+    bytes: int
+    dropped: dict[str, int]
+    unknown_fields: tuple[str, ...] = ()
+
+
+class Ingest:
+    """Lands deliveries in one lake."""
+
+    def __init__(self, home: Home, contracts: Contracts, actor: Actor) -> None:
+        self._home = home
+        self._contracts = contracts
+        self._actor = actor
+
+    def land(self, delivery: Delivery, progress: Progress = lambda _: None) -> BatchReport:
+        """Land one delivery, or find that it has landed before.
+
+        Raises:
+            BatchRefusedError: it may not land; nothing of it did.
+            UnavailableError: try again; nothing of it landed.
+        """
+        contract = self._contracts.get(delivery.dataset, delivery.contract_version)
+        if delivery.batch_id is not None and BATCH_ID.fullmatch(delivery.batch_id) is None:
+            raise UsageError("a batch id has letters, digits and . _ : - only, 128 at most")
+        try:
+            return self._land(delivery, contract, progress)
+        except (LakeError, KeysError) as error:
+            self._home.recorder.record(
+                entries.BATCH_REFUSED, self._actor, {"dataset": delivery.dataset, "reason": error.code}
+            )
+            raise
+
+    def _land(self, delivery: Delivery, contract: Contract, progress: Progress) -> BatchReport:
+        known = delivery.batch_id or (f"sha256:{delivery.content.hexdigest()}" if delivery.known_content else None)
+        landed = self._landed(delivery.dataset, known) if known else None
+        if landed is not None:
+            # Read to the end without landing: only the content decides whether this is the same batch.
+            if not delivery.known_content:
+                for _ in delivery.batches:
+                    pass
+            return self._again(delivery, landed, known or "")
+        conformer = Conformer(contract, self._home.clock().astimezone(UTC).replace(tzinfo=None))
+        written: list[str] = []
+        files: list[tuple[DataFile, int]] = []
+        try:
+            for file, number in land_rows(delivery.batches, contract, conformer, self._landing(written)):
+                files.append((file, number))
+                progress(file.rows)
+                sys.audit("lake.step", "ingest.object-written")
+            self._home.objects.settle(written)
+            sys.audit("lake.step", "ingest.objects-durable")
+            batch_id = known or f"sha256:{delivery.content.hexdigest()}"
+            dropped = {reason: count for reason, count in conformer.dropped.counts.items() if count}
+            report = BatchReport(
+                dataset=delivery.dataset,
+                batch_id=batch_id,
+                status="landed",
+                rows=sum(file.rows for file, _ in files),
+                files=len(files),
+                bytes=sum(file.length for file, _ in files),
+                dropped=dropped,
+                unknown_fields=tuple(sorted(conformer.dropped.unknown_fields)),
+            )
+            return self._commit(delivery, contract, report, files)
+        except BaseException:
+            self._remove(written)
+            raise
+
+    def _landing(self, written: list[str]) -> Landing:
+        def store(key: str, content: memoryview) -> None:
+            written.append(key)
+            self._home.objects.put(key, content)
+
+        settings = self._home.settings
+        return Landing(self._home.directory.enter, self._home.broker, store, settings.threads, settings.landing_bytes)
+
+    def _commit(
+        self, delivery: Delivery, contract: Contract, report: BatchReport, files: list[tuple[DataFile, int]]
+    ) -> BatchReport:
+        record = self._record(delivery, contract, report)
+        self._home.recorder.record_keys(self._actor, self._home.broker.take_events())
+        self._announce("commit", record, contract, files)
+        sys.audit("lake.step", "ingest.announced")
+        head = self._home.catalog.land(record, files)
+        if head is None:  # another process has landed the same batch meanwhile
+            self._remove([file.object_key for file, _ in files])
+            landed = self._landed(delivery.dataset, report.batch_id)
+            return self._again(delivery, landed or record, report.batch_id)
+        sys.audit("lake.step", "ingest.committed")
+        self._home.advance(head)
+        sys.audit("lake.step", "ingest.anchored")
+        self._announce("landed", record, contract, files)
+        sys.audit("lake.step", "ingest.audited")
+        return report
+
+    def _announce(self, step: str, record: BatchRecord, contract: Contract, files: list[tuple[DataFile, int]]) -> None:
+        levels: dict[int, list[tuple[DataFile, int]]] = {}
+        for file, number in files:
+            levels.setdefault(file.partition.sensitivity, []).append((file, number))
+        fields = {
+            "step": step,
+            "dataset": record.dataset,
+            "batch": record.batch_id,
+            "content": record.content,
+            "contract": contract.digest,
+            "rows": record.rows,
+            "dropped": dict(record.counts),
+            "touched": {
+                str(level): {
+                    "rows": sum(file.rows for file, _ in found),
+                    "files": len(found),
+                    "emp": entries.bitmap(number for _, number in found),
+                }
+                for level, found in sorted(levels.items())
+            },
+        }
+        self._home.recorder.record(entries.BATCH, self._actor, fields)
+
+    def _record(self, delivery: Delivery, contract: Contract, report: BatchReport) -> BatchRecord:
+        return BatchRecord(
+            dataset=delivery.dataset,
+            batch_id=self._tag(delivery.dataset, report.batch_id),
+            content=self._tag(delivery.dataset, "content " + delivery.content.hexdigest()),
+            contract_version=contract.version,
+            rows=report.rows,
+            counts=report.dropped,
+        )
+
+    def _tag(self, dataset: str, text: str) -> str:
+        """Batch ids and digests are the sender's words about plaintext: stored as keyed tags only."""
+        return self._home.control.literal_tag(f"batch {dataset} {text}")
+
+    def _landed(self, dataset: str, batch_id: str) -> BatchRecord | None:
+        return self._home.catalog.batch(dataset, self._tag(dataset, batch_id))
+
+    def _again(self, delivery: Delivery, landed: BatchRecord, batch_id: str) -> BatchReport:
+        if landed.content != self._tag(delivery.dataset, "content " + delivery.content.hexdigest()):
+            raise BatchConflictError(
+                f"batch {batch_id!r} has landed before with other content", hint="use another batch id"
+            )
+        return BatchReport(delivery.dataset, batch_id, "already landed", landed.rows, 0, 0, dict(landed.counts))
+
+    def _remove(self, written: list[str]) -> None:
+        """Best effort: what stays behind is an orphan that no catalog row names."""
+        for key in written:
+            with suppress(LakeError):
+                self._home.objects.delete(key)
+
+
+class HashedBatches:
+    """Record batches whose content digest is taken as they pass: of Arrow IPC in batches of 65,536 rows."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        self._schema = schema
+        self._batches = batches
+        self._hash = hashlib.sha256(schema.remove_metadata().serialize())
+
+    def hexdigest(self) -> str:
+        """Digest of what has passed."""
+        return self._hash.hexdigest()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        held: list[pa.RecordBatch] = []
+        count = 0
+        for batch in self._batches:
+            held.append(batch)
+            count += batch.num_rows
+            while count >= HASH_ROWS:
+                table = pa.Table.from_batches(held, self._schema)
+                yield self._pass(table.slice(0, HASH_ROWS))
+                held, count = table.slice(HASH_ROWS).to_batches(), count - HASH_ROWS
+        if count:
+            yield self._pass(pa.Table.from_batches(held, self._schema))
+
+    def _pass(self, rows: pa.Table) -> pa.RecordBatch:
+        # Copied, so that equal rows serialise equally however the sender had sliced them.
+        (batch,) = rows.take(pa.array(range(rows.num_rows), pa.int64())).combine_chunks().to_batches()
+        self._hash.update(batch.serialize())
+        return batch

@@ -1,0 +1,49 @@
+"""Where ciphertext lies: one interface, one file per kind of store. Stores are not trusted; the catalog decides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as the store lists it; ``age`` in seconds since it was last written."""
+
+    key: str
+    length: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """How the reading side reaches the objects: the kind of file system, and the root below which the keys lie."""
+
+    kind: str
+    root: str
+
+
+class ObjectStore(Protocol):
+    """Objects are written once under unique names and never changed."""
+
+    def location(self) -> Location:
+        """Where readers find the objects."""
+
+    def put(self, key: str, content: memoryview) -> None:
+        """Write a new object; an existing one is never overwritten."""
+
+    def settle(self, keys: Collection[str]) -> None:
+        """Return when these objects would survive a crash of the machine."""
+
+    def read(self, key: str) -> bytes:
+        """The whole object; IntegrityError if it is gone."""
+
+    def length(self, key: str) -> int | None:
+        """Bytes of the object, or None if there is none."""
+
+    def list(self) -> Iterator[StoredObject]:
+        """Every object below the data folder."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a missing one is no error."""

@@ -1,0 +1,93 @@
+"""Objects in a local directory. Half-written objects are possible after a crash; no catalog row names them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lake.errors import IntegrityError, UnavailableError
+from lake.rules.layout import DATA
+from lake.sealed.objects import Location, StoredObject
+
+
+class LocalStore:
+    """The default store: the lake's own folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def location(self) -> Location:
+        """See ObjectStore."""
+        return Location("local", str(self._root))
+
+    def put(self, key: str, content: memoryview) -> None:
+        """See ObjectStore."""
+        path = self._root / key
+        with _errors():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def settle(self, keys: Collection[str]) -> None:
+        """See ObjectStore."""
+        folders: set[Path] = set()
+        for key in keys:
+            folder = (self._root / key).parent
+            while folder != self._root and folder not in folders:
+                folders.add(folder)
+                folder = folder.parent
+        with _errors():
+            for folder in sorted({*folders, self._root}, reverse=True):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+    def read(self, key: str) -> bytes:
+        """See ObjectStore."""
+        try:
+            return (self._root / key).read_bytes()
+        except FileNotFoundError:
+            raise IntegrityError(f"the object {key} is missing", hint="restore it from a backup") from None
+        except OSError:
+            raise UnavailableError(f"the object {key} cannot be read") from None
+
+    def length(self, key: str) -> int | None:
+        """See ObjectStore."""
+        try:
+            return (self._root / key).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def list(self) -> Iterator[StoredObject]:
+        """See ObjectStore."""
+        now = time.time()
+        for folder, _, names in os.walk(self._root / DATA):
+            for name in sorted(names):
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    yield StoredObject(path.relative_to(self._root).as_posix(), status.st_size, now - status.st_mtime)
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        with _errors():
+            (self._root / key).unlink(missing_ok=True)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "error"
+        raise UnavailableError(
+            f"the object store cannot be written: {reason}", hint="check the disk and the folder's rights"
+        ) from None
