@@ -128,6 +128,15 @@ class Broker:
         opened: dict[tuple[str, int], bytes] = {}
         return [self._open(request, rows, opened) for request in requests]
 
+    def check_wrap(self, request: DekRequest) -> None:
+        """Open one DEK and keep it: whether the wrap, its KEK and the catalog's row belong together.
+
+        Raises:
+            KeysError: they do not.
+        """
+        name = (request.wrapped.kek_id, request.wrapped.kek_version)
+        self._open(request, self._store.keks([name]), {})
+
     def _open(
         self, request: DekRequest, rows: dict[tuple[str, int], KekRow], opened: dict[tuple[str, int], bytes]
     ) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from lake.rules.contract import Contract, FieldType
-from lake.rules.model import EMPLOYEE_COLUMN, TIME_COLUMN, TYPE_COLUMN
+from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN, TYPE_COLUMN
 
 TIMESTAMP = pa.timestamp("us")
 
@@ -26,5 +26,6 @@ def stored_schema(contract: Contract) -> pa.Schema:
 
 
 def incoming_schema(contract: Contract) -> pa.Schema:
-    """Columns of a row on its way in: the stored ones and the employee."""
-    return stored_schema(contract).insert(0, pa.field(EMPLOYEE_COLUMN, pa.string()))
+    """Columns of a row on its way in: the employee, the stored ones, and the sender's rating, which only raises."""
+    employee, rating = pa.field(EMPLOYEE_COLUMN, pa.string()), pa.field(SENSITIVITY_COLUMN, pa.int32())
+    return stored_schema(contract).insert(0, employee).append(rating)

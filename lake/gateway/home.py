@@ -82,6 +82,7 @@ class Home:
             raise IntegrityError(f"{layout.CONFIG} names another audit key", hint="restore it from a backup")
         notes = NoteVerifier([signer.verifier_key])
         self.log = AuditLog.open(root / layout.AUDIT, origin, signer=signer, opener=notes)
+        self.check_log()
         self.hierarchy = Hierarchy(config.lake, self.key_store, provider)
         self.broker = Broker(self.hierarchy, self.key_store, origin=origin, notes=notes, clock=clock)
         self.recorder = Recorder(self.log, entries.Attachments(root / layout.AUDIT), self.control, clock)
@@ -115,6 +116,19 @@ class Home:
         finally:
             self.catalog.database.close()
             self._key_database.close()
+
+    def check_log(self) -> None:
+        """Refuse a log that ends before, or differs from, what the broker saw last.
+
+        Raises:
+            IntegrityError: it was cut off, replaced or rewritten.
+        """
+        size, root = self.key_store.anchor("audit")
+        if size and (self.log.size < size or self.log.root_at(size) != root):
+            raise IntegrityError(
+                "the audit log is not the one that the broker saw last: it was cut off or replaced",
+                hint="restore the newest copy; nothing is read or changed until then",
+            )
 
     def advance(self, head: Head | None) -> None:
         """Remember the catalog's newest commit in the key store, so that an older copy of the catalog is noticed."""
@@ -195,3 +209,15 @@ def _fill(draft: Path, secret: unlock.UnlockSecret, key_store: Path | None, cloc
 
 def _key_folder(root: Path, config: LakeConfig) -> Path:
     return root / config.key_store
+
+
+def upgrade(root: Path) -> None:
+    """Bring the catalog and the key store of a lake to the newest version; needs no key."""
+    config = read_config(root)
+    for path, name, migrations in (
+        (_key_folder(root, config) / layout.KEY_STORE, KEY_STORE_NAME, migrate.KEY_STORE_MIGRATIONS),
+        (root / layout.CATALOG, CATALOG_NAME, migrate.CATALOG_MIGRATIONS),
+    ):
+        database = Database.sqlite(path, name)
+        migrate.upgrade(database, migrations)
+        database.close()

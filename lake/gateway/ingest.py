@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Protocol
 
@@ -46,8 +47,9 @@ class Delivery:
     """What is to land.
 
     Attributes:
-        content: digest of what was sent; final once ``batches`` is exhausted.
+        content: digest of what was sent; final once ``batches`` is exhausted, or known before.
         batch_id: the sender's name for it; None to name it by its content.
+        dropped: what the reader left out, by reason; final once ``batches`` is exhausted.
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class Delivery:
     batch_id: str | None = None
     contract_version: int | None = None
     known_content: bool = False
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ class Ingest:
             self._home.objects.settle(written)
             sys.audit("lake.step", "ingest.objects-durable")
             batch_id = known or f"sha256:{delivery.content.hexdigest()}"
-            dropped = {reason: count for reason, count in conformer.dropped.counts.items() if count}
+            counts = conformer.dropped.counts + Counter(delivery.dropped)
+            dropped = {reason: count for reason, count in counts.items() if count}
             report = BatchReport(
                 dataset=delivery.dataset,
                 batch_id=batch_id,

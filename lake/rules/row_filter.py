@@ -7,7 +7,8 @@
                 | principal.<attribute> | now() [- INTERVAL n DAYS|HOURS]
 
 SQL's three-valued logic: a row is shown only where the filter is true, so NULL hides. No functions of columns,
-no column against column, no subqueries. A filter that does not parse or does not fit the columns is a policy that does not load.
+no column against column, no subqueries. A filter that does not parse, or does not fit the
+columns, is a policy that does not load.
 """
 
 from __future__ import annotations

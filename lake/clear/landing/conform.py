@@ -50,7 +50,7 @@ class Conformer:
         self.dropped = Dropped()
 
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows that may land, in the contract's schema with a ``sensitivity`` column (int8) behind it.
+        """The rows that may land, in the incoming schema, with each row's ``sensitivity`` (int8) last.
 
         Raises:
             MalformedInputError: wrong types, missing values, bad text or times; names row and field, not the value.
@@ -66,10 +66,9 @@ class Conformer:
         for spec in self._contract.fields.values():
             self._check_field(rows[spec.name], spec, known)
         rows = self._drop_misplaced(rows, known)
-        declared = self._declared(batch)
-        sensitivity = self._sensitivity(rows, declared)
+        rows = rows.set_column(rows.num_columns - 1, SENSITIVITY_COLUMN, self._sensitivity(rows))
         self._row += batch.num_rows
-        return rows.append_column(SENSITIVITY_COLUMN, sensitivity).filter(known)
+        return rows.filter(known)
 
     def _require(self, batch: pa.RecordBatch) -> None:
         names = batch.schema.names
@@ -83,9 +82,8 @@ class Conformer:
             raise MalformedInputError("a column name stands there twice")
 
     def _count_unknown_fields(self, batch: pa.RecordBatch) -> None:
-        known = {*self._schema.names, SENSITIVITY_COLUMN}
         for name in batch.schema.names:
-            if name not in known:
+            if name not in self._schema.names:
                 values = batch.num_rows - batch[name].null_count
                 if values:
                     self.dropped.counts[UNKNOWN_FIELD] += values
@@ -170,24 +168,21 @@ class Conformer:
                 self._refuse(pc.and_(needed, pc.is_null(column)), name, "is missing")
         return rows
 
-    def _declared(self, batch: pa.RecordBatch) -> pa.Array | None:
-        """The sender's own rating, which can only raise the contract's."""
-        if SENSITIVITY_COLUMN not in batch.schema.names:
-            return None
-        column = self._cast(batch[SENSITIVITY_COLUMN], SENSITIVITY_COLUMN, pa.int64())
-        self._refuse(pc.or_(pc.less(column, 1), pc.greater(column, 4)), SENSITIVITY_COLUMN, "is not between 1 and 4")
-        return column.cast(pa.int8())
-
-    def _sensitivity(self, rows: pa.RecordBatch, declared: pa.Array | None) -> pa.Array:
+    def _sensitivity(self, rows: pa.RecordBatch) -> pa.Array:
+        """The highest of what the event type, each present field and the sender say."""
+        declared = rows[SENSITIVITY_COLUMN]
+        outside = pc.or_(pc.less(declared, 1), pc.greater(declared, 4))
+        self._refuse(outside, SENSITIVITY_COLUMN, "is not between 1 and 4")
         events = list(self._contract.events.values())
         position = pc.index_in(rows[TYPE_COLUMN], value_set=pa.array([event.name for event in events]))
-        levels: list[pa.Array] = [pc.take(pa.array([event.sensitivity for event in events], pa.int8()), position)]
+        levels: list[pa.Array] = [
+            declared.cast(pa.int8()),
+            pc.take(pa.array([event.sensitivity for event in events], pa.int8()), position),
+        ]
         for spec in self._contract.fields.values():
             if spec.sensitivity > 1 and rows[spec.name].null_count < rows.num_rows:
                 present = pc.is_valid(rows[spec.name])
                 levels.append(pc.if_else(present, pa.scalar(spec.sensitivity, pa.int8()), pa.scalar(1, pa.int8())))
-        if declared is not None:
-            levels.append(declared)
         return pc.max_element_wise(*levels, skip_nulls=True)
 
     def _refuse(self, wrong: pa.Array, name: str, complaint: str, hint: str = "") -> None:

@@ -45,12 +45,17 @@ class FilterCompiler:
                 return ~self.compile(operand)
             case IsNull(column):
                 return pc.field(column).is_null()
+            case _:
+                return self._predicate(expression)
+
+    def _predicate(self, leaf: Like | In | Compare) -> pc.Expression:
+        match leaf:
             case Like(column, pattern):
                 return pc.match_substring_regex(pc.field(column), _like_regex(pattern))
             case In(column, values):
                 return self._is_in(column, values)
             case Compare(column, operator, value):
-                return self._compare(column, operator, self._scalar(column, value))
+                return _OPERATORS[operator](pc.field(column), self._scalar(column, value))
 
     def _scalar(self, column: str, value: Value) -> pa.Scalar:
         kind = self._schema.field(column).type
@@ -72,10 +77,6 @@ class FilterCompiler:
         not_found = unknown if len(members) < len(scalars) else pa.scalar(value=False)
         found = pc.if_else(field.isin(members), pa.scalar(value=True), not_found)
         return pc.if_else(field.is_valid(), found, unknown)
-
-    @staticmethod
-    def _compare(column: str, operator: str, value: pa.Scalar) -> pc.Expression:
-        return _OPERATORS[operator](pc.field(column), value)
 
 
 _OPERATORS: dict[str, Callable[[pc.Expression, pa.Scalar], pc.Expression]] = {

@@ -123,6 +123,12 @@ class AuditLog:
         with self._reading():
             return self._replica.tree.root()
 
+    def root_at(self, size: int) -> bytes:
+        """The 32-byte root of the first `size` entries."""
+        with self._reading():
+            _check_range(size, self._replica.tree.size)
+            return self._replica.tree.root(size)
+
     def head(self) -> str:
         """The newest signed checkpoint."""
         with self._reading():

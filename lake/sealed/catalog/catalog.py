@@ -265,6 +265,24 @@ class Catalog:
                 for row in connection.execute(query).mappings()
             ]
 
+    def holdings(self) -> list[dict[str, Any]]:
+        """Rows, files and bytes by dataset, employee's number, sensitivity and month."""
+        files = tables.files.c
+        by = (files.dataset, files.number, files.sensitivity, files.month)
+        query = (
+            sa.select(
+                *by,
+                sa.func.count().label("files"),
+                sa.func.sum(files.rows).label("rows"),
+                sa.func.sum(files.length).label("bytes"),
+            )
+            .where(files.removed_seq.is_(None))
+            .group_by(*by)
+            .order_by(*by)
+        )
+        with self.database.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def counts(self) -> dict[str, int]:
         """How many batches, files, employees and commits there are."""
         with self.database.reading() as connection:

@@ -1,0 +1,1 @@
+"""Work that runs without a person: what sees rows lies in ``clear``, what never does in ``sealed``."""

@@ -1,0 +1,42 @@
+"""``lake jobs``: the commands that the jobs add to the command line."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+from typing import Any
+
+from lake.cli import arguments as args
+from lake.cli.output import emit, progress, table
+
+
+def register(subparsers: Any) -> None:
+    """Add the commands; found through the entry point ``telemetry_lake.commands``."""
+    group = subparsers.add_parser("jobs", help="run the jobs that keep a lake in order")
+    commands = group.add_subparsers(metavar="COMMAND", required=True)
+    sweep = args.command(
+        commands,
+        "sweep",
+        "list objects that no batch owns, and remove them with --yes",
+        "lake jobs sweep --lake ./mylake --yes",
+    )
+    sweep.add_argument("--grace-hours", type=float, default=24.0, help="leave younger objects alone (default: 24)")
+    sweep.add_argument("--yes", action="store_true", help="remove them; without it nothing is changed")
+    sweep.set_defaults(run=_sweep)
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from jobs.sealed import sweep  # noqa: PLC0415 - loaded when it is run
+
+    with args.open_lake(arguments) as lake:
+        planned = sweep.plan(lake.home, timedelta(hours=arguments.grace_hours))
+        removed = 0
+        if arguments.yes and planned.orphans:
+            with progress("orphans", len(planned.orphans)) as advance:
+                removed = sweep.execute(lake.home, planned, lake.actor, advance)
+    rows = [{"object": orphan.key, "bytes": orphan.length} for orphan in planned.orphans]
+    document = {"orphans": rows, "waiting": planned.waiting, "removed": removed}
+    done = f"{removed} removed" if arguments.yes else "nothing was changed; --yes removes them"
+    text = f"{table(rows)}\n{len(rows)} orphans ({planned.bytes:,} bytes), {planned.waiting} too young; {done}"
+    emit(document, text, as_json=arguments.json)
+    return 0

@@ -1,0 +1,1 @@
+"""Jobs that never see a row: they move, count and remove ciphertext."""

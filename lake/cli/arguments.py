@@ -1,0 +1,103 @@
+"""Arguments that several commands share, and how a lake is opened from them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lake.clock import parse_timestamp
+from lake.errors import UsageError
+from lake.settings import Secrets
+
+if TYPE_CHECKING:
+    from lake.api import Lake
+
+Subparsers = Any
+"""argparse's own type is private."""
+
+
+def shared() -> argparse.ArgumentParser:
+    """Options of every command."""
+    parent = argparse.ArgumentParser(add_help=False)
+    group = parent.add_argument_group("lake")
+    group.add_argument("--lake", metavar="PATH", help="folder of the lake (default: LAKE_HOME)")
+    group.add_argument("--key-file", metavar="FILE", help="key file that opens the key store (default: LAKE_KEY_FILE)")
+    group.add_argument(
+        "--passphrase-file", metavar="FILE", help="file with the passphrase (default: LAKE_PASSPHRASE_FILE)"
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    return parent
+
+
+def command(subparsers: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    """A command with the shared options and an example in its help."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}",
+        parents=[shared()],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def lake_path(arguments: argparse.Namespace) -> Path:
+    """The lake that is meant.
+
+    Raises:
+        UsageError: none is named, or one that is not a local folder.
+    """
+    place = arguments.lake or os.environ.get("LAKE_HOME")
+    if not place:
+        raise UsageError("no lake is named", hint="give --lake PATH or set LAKE_HOME")
+    if "://" in place:
+        raise UsageError("only lakes in a local folder can be opened by this version", hint="give a path")
+    return Path(place)
+
+
+def secrets(arguments: argparse.Namespace) -> Secrets:
+    """The files that open the key store; options win over the environment."""
+    if arguments.key_file or arguments.passphrase_file:
+        key, passphrase = arguments.key_file, arguments.passphrase_file
+        return Secrets(Path(key) if key else None, Path(passphrase) if passphrase else None)
+    return Secrets.from_environment()
+
+
+def open_lake(arguments: argparse.Namespace) -> Lake:
+    """The lake, opened by its operator."""
+    from lake import api
+
+    paths = secrets(arguments)
+    return api.open(lake_path(arguments), key_file=paths.key_file, passphrase_file=paths.passphrase_file)
+
+
+def read_text(path: str) -> str:
+    """A document given as a file.
+
+    Raises:
+        UsageError: it cannot be read as UTF-8 text.
+    """
+    try:
+        return Path(path).read_text("utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"{path} cannot be read as UTF-8 text") from None
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """A time given as RFC 3339 or as a day.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        raise UsageError(f"{option} takes a time such as 2026-11-01 or 2026-11-01T09:00:00Z") from None

@@ -1,0 +1,77 @@
+"""``lake``: parse, dispatch, and turn every error into one clear line and an exit code.
+
+0 done, 1 failed, 2 usage, 3 denied by policy, 4 integrity violated, 5 try again later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+from importlib.metadata import entry_points
+
+from lake import __version__
+from lake.errors import LakeError
+
+EXTENSIONS = "telemetry_lake.commands"
+"""Entry points that add commands: the jobs, which the lake itself does not import."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from lake.cli import audit, datasets, ingest, lakes, policies, query, report, synth
+
+    parser = argparse.ArgumentParser(
+        prog="lake",
+        description="An encrypted telemetry data lake with access controls.",
+        epilog="exit codes: 0 done, 1 failed, 2 usage, 3 denied by policy, 4 integrity violated, 5 try again later",
+    )
+    parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (lakes, datasets, ingest, policies, query, audit, report, synth):
+        module.register(subparsers)
+    for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):
+        extension.load()(subparsers)
+    return parser
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """The console script."""
+    # A core dump of this process would hold keys and rows.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.exit(main(arguments))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code.
+    """
+    from keys.errors import KeysError
+
+    parsed = build_parser().parse_args(arguments)
+    try:
+        code = parsed.run(parsed)
+        sys.stdout.flush()
+    except (LakeError, KeysError) as error:
+        _complain(error.code, error.message, error.hint, error.details, as_json=parsed.json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted", "interrupted; run the command again to go on", "", {}, as_json=parsed.json)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone; nothing more can be said on stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return int(code or 0)
+
+
+def _complain(code: str, message: str, hint: str, details: dict[str, str | int], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"error": code, "message": message, "hint": hint, **details}, ensure_ascii=False))
+    print(f"lake: {message}", file=sys.stderr)
+    if hint:
+        print(f"      {hint}", file=sys.stderr)

@@ -1,0 +1,168 @@
+"""A full check-up: every key, every row of the catalog, every object, every entry of the log. Changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from keys.errors import KeysError
+from keys.refs import DekRequest, WrappedDek
+from keys.signing import NoteVerifier
+from lake.errors import LakeError
+from lake.gateway.config import read_config
+from lake.gateway.contracts import Contracts
+from lake.gateway.home import Home
+from lake.gateway.planner import binding
+from lake.rules import layout
+from lake.rules.model import SENSITIVITIES, DataFile
+from lake.sealed.audit.log import verify as verify_log
+from lake.sealed.catalog.catalog import Selection
+
+PARQUET_IN_CLEAR = b"PAR1"
+MAX_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: ok, warning or damage, with what was seen and what to do."""
+
+    check: str
+    state: str
+    message: str
+
+
+OK, WARNING, DAMAGE = "ok", "warning", "damage"
+
+
+class Doctor:
+    """Checks one opened lake."""
+
+    def __init__(self, home: Home, progress: Callable[[int], None] = lambda _: None) -> None:
+        self._home = home
+        self._progress = progress
+
+    def examine(self) -> Iterator[Finding]:
+        """Every check in turn; one that fails does not stop the others."""
+        for name, check in (
+            ("keys", self._keys),
+            ("catalog", self._catalog),
+            ("audit log", self._audit),
+            ("contracts", self._contracts),
+            ("objects", self._objects),
+            ("stray files", self._strays),
+        ):
+            try:
+                yield from check()
+            except (LakeError, KeysError) as error:
+                yield Finding(name, DAMAGE, str(error))
+        yield from host_findings(self._home.root)
+
+    def _keys(self) -> Iterator[Finding]:
+        opened = self._home.hierarchy.verify()
+        text = f"{opened['bucket_keys']} bucket keys and {opened['keks']} KEKs open under their parents"
+        yield Finding("keys", OK, text)
+
+    def _catalog(self) -> Iterator[Finding]:
+        head = self._home.catalog.verify()
+        self._home.catalog.check_anchor(*self._home.key_store.anchor("catalog"))
+        yield Finding("catalog", OK, f"{head.seq} commits account for every row")
+
+    def _audit(self) -> Iterator[Finding]:
+        report = verify_log(
+            self._home.root / layout.AUDIT,
+            layout.audit_origin(self._home.config.lake),
+            NoteVerifier([self._home.config.audit_key]),
+        )
+        self._home.check_log()
+        yield Finding("audit log", OK, f"{report.size} entries, every hash recomputed")
+
+    def _contracts(self) -> Iterator[Finding]:
+        newest = Contracts(self._home).newest()
+        yield Finding("contracts", OK, f"{len(newest)} datasets under contract")
+
+    def _objects(self) -> Iterator[Finding]:
+        bad: list[str] = []
+        files = self._files()
+        for file in files:
+            problem = self._examine_file(file)
+            if problem:
+                bad.append(f"{file.file_id}: {problem}")
+            self._progress(1)
+        for line in bad[:MAX_NAMED]:
+            yield Finding("objects", DAMAGE, line)
+        if len(bad) > MAX_NAMED:
+            yield Finding("objects", DAMAGE, f"and {len(bad) - MAX_NAMED} more")
+        if not bad:
+            yield Finding("objects", OK, f"{len(files)} files match their digests, and their keys open")
+
+    def _files(self) -> list[DataFile]:
+        datasets = {dataset for dataset, _ in self._home.catalog.contract_texts()}
+        return [
+            file
+            for dataset in sorted(datasets)
+            for file, _ in self._home.catalog.select(Selection(dataset, frozenset(SENSITIVITIES)))
+        ]
+
+    def _examine_file(self, file: DataFile) -> str:
+        try:
+            content = self._home.objects.read(file.object_key)
+            if len(content) != file.length or hashlib.sha256(content).digest() != file.sha256:
+                return "the object is not what was written"
+            wrapped = WrappedDek(file.kek_id, file.kek_version, file.wrapped_dek)
+            self._home.broker.check_wrap(DekRequest(binding(file), wrapped))
+        except (LakeError, KeysError) as error:
+            return error.message
+        return ""
+
+    def _strays(self) -> Iterator[Finding]:
+        known = self._home.catalog.object_keys()
+        strays = 0
+        for found in self._home.objects.list():
+            if found.key in known:
+                continue
+            strays += 1
+            with (self._home.root / found.key).open("rb") as file:
+                if file.read(4) == PARQUET_IN_CLEAR:
+                    yield Finding("stray files", DAMAGE, f"{found.key} is Parquet in clear")
+        if strays:
+            text = f"{strays} objects that no catalog row names: rests of batches that did not land, or planted"
+            yield Finding("stray files", WARNING, f"{text}; 'lake jobs sweep' removes them")
+        else:
+            yield Finding("stray files", OK, "every object is named by the catalog")
+
+
+def host_findings(root: Path) -> Iterator[Finding]:
+    """What the machine around the lake allows."""
+    if root.stat().st_mode & 0o077:
+        yield Finding("folder", WARNING, f"the lake's folder is open to other users: chmod 700 {root}")
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
+        yield Finding("core dumps", WARNING, "core dumps are enabled, and a dump holds keys: ulimit -c 0")
+    swaps = Path("/proc/swaps")
+    if swaps.exists() and len(swaps.read_text().splitlines()) > 1:
+        yield Finding("swap", WARNING, "swap is on: make sure that it is encrypted, as plaintext may be paged out")
+    if os.geteuid() == 0:
+        yield Finding("user", WARNING, "running as root: give the lake a user of its own")
+
+
+def verify_audit(root: Path) -> dict[str, object]:
+    """Verify the audit log with nothing but the lake's folder: no key is needed.
+
+    Raises:
+        IntegrityError: an entry, hash or signature is not what was written.
+    """
+    config = read_config(root)
+    origin = layout.audit_origin(config.lake)
+    report = verify_log(root / layout.AUDIT, origin, NoteVerifier([config.audit_key]))
+    return {
+        "origin": origin,
+        "size": report.size,
+        "root": report.root.hex(),
+        "published": report.published,
+        "signed_heads": report.heads,
+        "files": report.files,
+        "key": config.audit_key,
+    }
