@@ -24,7 +24,7 @@ from lake.clear.sandbox import functions
 from lake.clear.sandbox.constraints import TableConstraints, constraints
 from lake.clear.sandbox.fingerprint import fingerprint
 from lake.clear.sandbox.syntax import Statement, Tree, fold
-from lake.errors import QueryRefusedError
+from lake.errors import DeniedError, QueryRefusedError
 
 MAX_LITERALS = 64
 
@@ -264,7 +264,8 @@ def _base_table(walk: _Walk, node: Tree, scope: Scope) -> None:
     if fold(name) in scope:
         return
     if fold(name) not in walk.granted or node["qualified_name"]["path"] != [name]:
-        raise QueryRefusedError(f"no table {_shown(name)} is available here")
+        # Denied, whether it exists or not: the two must look the same.
+        raise DeniedError(f"no table {_shown(name)} is available here", hint="ask the owner of the lake for a grant")
     walk.tables.add(walk.granted[fold(name)])
 
 
