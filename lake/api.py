@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -20,10 +21,12 @@ from lake.errors import UsageError
 from lake.gateway import home as homes
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
-from lake.gateway.ingest import BatchReport, Delivery, HashedBatches, Ingest
 from lake.gateway.policies import Policies
 from lake.gateway.query import Parameters, QueryGateway, Request
 from lake.settings import Secrets, Settings
+
+if TYPE_CHECKING:
+    from lake.gateway.ingest import BatchReport
 
 PathLike = str | os.PathLike[str]
 
@@ -101,6 +104,8 @@ class Lake:
         Raises:
             BatchRefusedError: nothing landed.
         """
+        from lake.gateway.ingest import Delivery, HashedBatches, Ingest  # noqa: PLC0415 - readers start quicker without
+
         if isinstance(rows, pa.Table):
             schema, batches = rows.schema, iter(rows.to_batches())
         elif isinstance(rows, pa.RecordBatchReader):

@@ -232,7 +232,7 @@ def _by_level(holdings: Sequence[Holding]) -> _Markup:
     size = _sums(h.bytes for h in holdings)
     lines = []
     for n, head in enumerate(_LEVEL_HEADS if holdings else ()):
-        bar = _bar([(_KEYS[head], size[n])], max(size))
+        bar = _bar([(_KEYS[head], size[n])], sum(size))
         lines.append(_row([head], _number(rows[n]), _number(files[n]), _bytes(size[n]), bar))
     total = _row(["All levels"], *_totals(holdings), _el("td"))
     heads = _heads(["Sensitivity"], ["Rows", "Files", "Bytes"], chart="Share of bytes")
@@ -386,7 +386,7 @@ def _bytes(value: int) -> _Markup:
 def _heat(value: int, most: int, hue: int) -> _Markup:
     """A number on a shade from 1 to 6, logarithmic in the largest; sensitivities have hues 0 to 3, queries 4."""
     if not value:
-        return _number(value)
+        return _el("td", value, class_=f"n zero hue{hue}")
     shade = max(1, math.ceil(6 * math.log1p(value) / math.log1p(most)))
     return _el("td", value, class_=f"n hue{hue} shade{shade}")
 
@@ -430,11 +430,11 @@ _OUTCOMES: dict[Outcome, tuple[str, str]] = {
 }
 _NOTHING = _el("p", "Nothing recorded.", class_="none")
 _STYLE = """
-:root{--page:#f6f7f8;--card:#fff;--ink:#1b1f24;--soft:#59616b;--line:#dde1e6;--good:#1a6b3c;--bad:#a82424;--warn:#8a5a00;
---hue0:#4a7fb5;--hue1:#23897c;--hue2:#c98a1b;--hue3:#c23b3b;--hue4:#6a5acd;--bar:#6b7785}
-@media (prefers-color-scheme:dark){:root{--page:#121519;--card:#1a1e24;--ink:#e6e9ed;--soft:#a2abb6;--line:#2e353e;
---good:#6fd398;--bad:#ff8f8f;--warn:#e9b552;--hue0:#6aa2da;--hue1:#48b3a5;--hue2:#d99c3c;--hue3:#e26767;--hue4:#9a8cf0;
---bar:#8b97a5}}
+:root{--page:#f6f7f8;--card:#fff;--ink:#1b1f24;--soft:#59616b;--line:#dde1e6;--good:#1a6b3c;--bad:#a82424;
+--warn:#8a5a00;--hue0:#4a7fb5;--hue1:#23897c;--hue2:#c98a1b;--hue3:#c23b3b;--hue4:#6a5acd;--bar:#6b7785}
+@media screen and (prefers-color-scheme:dark){:root{--page:#121519;--card:#1a1e24;--ink:#e6e9ed;--soft:#a2abb6;
+--line:#2e353e;--good:#6fd398;--bad:#ff8f8f;--warn:#e9b552;--hue0:#6aa2da;--hue1:#48b3a5;--hue2:#d99c3c;--hue3:#e26767;
+--hue4:#9a8cf0;--bar:#8b97a5}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1160px;padding:32px 24px;background:var(--page);color:var(--ink);
 font:14px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
@@ -459,11 +459,11 @@ caption{text-align:left;padding:0 0 6px;font-size:14px}time{white-space:nowrap}
 th,td{padding:4px 8px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;
 max-width:20em;overflow-wrap:break-word}
 thead th{color:var(--soft);font-weight:600;vertical-align:bottom;border-bottom-color:var(--soft);overflow-wrap:normal}
-tbody th{font-weight:500;min-width:5em}tfoot th,tfoot td{font-weight:650;border-bottom:0}
+tbody th{font-weight:500}tbody th:has(+.hue4){min-width:9em}tfoot th,tfoot td{font-weight:650;border-bottom:0}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.zero{color:var(--soft)}
 .key{box-shadow:inset 0 -3px var(--hue)}.turned{padding:4px 2px}
 .turned bdi{display:inline-block;writing-mode:vertical-rl;transform:rotate(180deg);max-height:140px;overflow:hidden;
-text-overflow:ellipsis}.hue4{padding:4px 3px}
+text-overflow:ellipsis}td.hue4{padding:4px 3px}
 .chart{width:34%;vertical-align:middle}svg{display:block;width:100%;height:10px}
 .hue0{--hue:var(--hue0)}.hue1{--hue:var(--hue1)}.hue2{--hue:var(--hue2)}.hue3{--hue:var(--hue3)}.hue4{--hue:var(--hue4)}
 .shade1{--mix:6%}.shade2{--mix:13%}.shade3{--mix:21%}.shade4{--mix:30%}.shade5{--mix:40%}.shade6{--mix:50%}
@@ -472,10 +472,10 @@ td[class*=shade]{background:color-mix(in srgb,var(--hue) var(--mix),var(--card))
 .could{--hue:color-mix(in srgb,var(--bar) 45%,var(--card))}rect{fill:var(--hue)}
 footer{margin-top:16px;font-size:12px}
 @page{size:A4 landscape;margin:12mm}
-@media print{body{max-width:none;padding:0;font-size:11px}table{font-size:10px}th,td{padding:2px 5px}
-*{print-color-adjust:exact;-webkit-print-color-adjust:exact}.wide{overflow:visible}
-section{border:0;padding:8px 0}h2,caption{break-after:avoid}tr,.tiles li{break-inside:avoid}
-thead{display:table-header-group}}
+@media print{:root{--page:#fff}body{max-width:none;padding:0;font-size:11px}table,.badge{font-size:10px}
+caption{font-size:11px}th,td{padding:2px 5px}.wide{overflow:visible}section{border:0;margin-top:8px;padding:8px 0}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+h2,caption,thead{break-after:avoid}tbody tr:first-child{break-before:avoid}tr,.tiles li{break-inside:avoid}}
 """
 _HEAD = f"""<meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">

@@ -19,8 +19,8 @@ EXTENSIONS = "telemetry_lake.commands"
 """Entry points that add commands: the jobs, which the lake itself does not import."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
+    """The whole command line; without the extensions if they are not wanted."""
     from lake.cli import audit, datasets, ingest, lakes, policies, query, report, synth
 
     parser = argparse.ArgumentParser(
@@ -32,8 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (lakes, datasets, ingest, policies, query, audit, report, synth):
         module.register(subparsers)
-    for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):
-        extension.load()(subparsers)
+    if extended:
+        for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):
+            extension.load()(subparsers)
     return parser
 
 
@@ -52,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     from keys.errors import KeysError
 
-    parsed = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    # Looking for extensions reads every installed package's metadata; the commonest command does without.
+    parsed = build_parser(extended=given[:1] != ["query"]).parse_args(given)
     try:
         code = parsed.run(parsed)
         sys.stdout.flush()
@@ -75,3 +78,7 @@ def _complain(code: str, message: str, hint: str, details: dict[str, str | int],
     print(f"lake: {message}", file=sys.stderr)
     if hint:
         print(f"      {hint}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run()

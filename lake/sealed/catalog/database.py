@@ -67,7 +67,7 @@ class Database:
                 f"the {self.name} did not answer or could not be written",
                 hint="is the disk full, the file read-only or another process holding it? then run the command again",
             ) from None
-        except exc.SQLAlchemyError:
+        except (exc.SQLAlchemyError, UnicodeDecodeError):  # SQLite quotes damaged bytes in its messages
             raise IntegrityError(
                 f"the {self.name} is damaged", hint="run 'lake doctor', then restore it from a backup"
             ) from None

@@ -44,7 +44,7 @@ def test_keys_become_classes_and_timing(read: Read, keylog: Contract) -> None:
         ]
         assert [row["employee"] for row in rows] == ["P1", "P1", "P2", "P1"]
         assert [row["pos"] for row in rows] == [0, 1, 4, 2]
-        assert set(rows[0]) - set(keylog.fields) == {"employee", "ts", "type", "vk", "value"}
+        assert set(rows[0]) - set(keylog.fields) == {"employee", "ts", "type", "sensitivity", "vk", "value"}
 
 
 @pytest.mark.parametrize(

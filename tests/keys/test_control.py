@@ -1,0 +1,117 @@
+"""Control secrets: what they seal opens in its own lake under its own name only, and they never come out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from keys import control, keystore
+from keys.control import ControlKeys, audit_detail_name, create_control_secrets
+from keys.errors import KeyIntegrityError, KeyStateError
+from keys.signing import NoteVerifier
+
+LAKE = "lake-one"
+
+
+@pytest.fixture
+def keys(world):
+    """The control keys of a new lake."""
+    create_control_secrets(LAKE, world.store, world.provider)
+    return ControlKeys(LAKE, world.store, world.provider)
+
+
+def test_reopened_keys_are_the_same(world, keys):
+    """Tags, seals and signatures of one process are those of the next."""
+    again = ControlKeys(LAKE, world.store, world.provider)
+    assert again.lookup_tag("mk-17") == keys.lookup_tag("mk-17")
+    assert again.open_employee("s" * 26, keys.seal_employee("s" * 26, "mk-17")) == "mk-17"
+    note = keys.signer("lake.example/audit").sign("text\n")
+    assert NoteVerifier([again.signer("lake.example/audit").verifier_key]).open(note) == "text\n"
+
+
+def test_a_sealed_employee_belongs_to_a_pseudonym(keys):
+    """A directory entry copied to another pseudonym does not open."""
+    sealed = keys.seal_employee("a" * 26, "mk-17")
+    with pytest.raises(KeyIntegrityError):
+        keys.open_employee("b" * 26, sealed)
+    assert b"mk-17" not in sealed
+
+
+def test_a_document_belongs_to_its_name_and_secret(keys):
+    """A sealed document opens under its own name and secret only."""
+    sealed = keys.seal_document(control.POLICY, "sha256:1", b"the policy")
+    assert keys.open_document(control.POLICY, "sha256:1", sealed) == b"the policy"
+    for secret, name in ((control.POLICY, "sha256:2"), (control.AUDIT_DETAIL, "sha256:1")):
+        with pytest.raises(KeyIntegrityError):
+            keys.open_document(secret, name, sealed)
+
+
+def test_tags_differ_by_use_and_hide_their_text(keys):
+    """One word gives unrelated tags for each use, role and purpose, and none contains the word."""
+    tags = [
+        keys.lookup_tag("word").hex(),
+        keys.actor_tag("word"),
+        keys.literal_tag("word"),
+        keys.catalog_mac(b"word").hex(),
+        keys.pseudonym_key("word", "x").hex(),
+        keys.pseudonym_key("x", "word").hex(),
+        keys.pseudonym_key("wordx", "").hex(),
+    ]
+    bodies = [tag.split(":")[-1][:32] for tag in tags]
+    assert len(set(bodies)) == len(bodies)
+    assert not any("word" in tag for tag in tags)
+    assert len(keys.actor_tag("word")) == 34
+
+
+def test_another_lake_has_other_keys(world, keys):
+    """Control secrets do not open for another lake."""
+    with pytest.raises(KeyIntegrityError):
+        ControlKeys("lake-two", world.store, world.provider)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        keystore.control_secrets.delete().where(keystore.control_secrets.c.name == control.CATALOG),
+        keystore.control_secrets.update().values(wrapped=bytes(110)),
+        keystore.control_secrets.update().where(keystore.control_secrets.c.name == control.POLICY).values(name="p"),
+    ],
+)
+def test_a_changed_or_missing_secret_is_found(world, keys, change):
+    """A store that lacks a secret, or has another in its place, does not open."""
+    with world.database.writing() as connection:
+        connection.execute(change)
+    with pytest.raises(KeyIntegrityError):
+        ControlKeys(LAKE, world.store, world.provider)
+
+
+def test_secrets_cannot_be_swapped(world, keys):
+    """Each secret is wrapped under its own name: exchanging two is refused."""
+    rows = world.store.control_secrets()
+    table = keystore.control_secrets
+    with world.database.writing() as connection:
+        for name, other in ((control.POLICY, control.CATALOG), (control.CATALOG, control.POLICY)):
+            connection.execute(table.update().where(table.c.name == name).values(wrapped=rows[other][1]))
+    with pytest.raises(KeyIntegrityError):
+        ControlKeys(LAKE, world.store, world.provider)
+
+
+def test_a_destroyed_root_opens_nothing(world, keys):
+    """Without its control root version, the lake's secrets are gone."""
+    world.provider.new_version("root-control")
+    world.provider.trim("root-control", 2)
+    with pytest.raises(KeyStateError):
+        ControlKeys(LAKE, world.store, world.provider)
+
+
+def test_audit_details_are_named_by_actor_and_month():
+    """Details of one actor and month share a name, so that they can be erased together."""
+    assert audit_detail_name("u:1", datetime(2026, 3, 31, 23, 59, tzinfo=UTC)) == "u:1/2026-03"
+
+
+def test_control_keys_show_no_key(world, keys, leaks):
+    """Neither representation nor store has a secret in clear."""
+    shown = repr(keys) + str(keys) + repr(keys.signer("lake.example/audit")) + repr(world.store.control_secrets())
+    assert len(keys._keys) == len(control.NAMES) == len(set(keys._keys.values()))
+    assert not leaks(shown, *keys._keys.values())

@@ -1,0 +1,146 @@
+"""A catalog on disk with a few commits of every kind, and its rows as plain SQL sees them."""
+
+# ruff: noqa: DTZ001 - capture times are naive UTC
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lake.rules.model import DataFile, Partition, Subject
+from lake.sealed.catalog import tables
+from lake.sealed.catalog.catalog import BatchRecord, Catalog
+from lake.sealed.catalog.database import Database
+
+MAC_KEY = b"m" * 32
+START = datetime(2026, 3, 1)
+_REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def mac(message: bytes) -> bytes:
+    """The chain's MAC under a key of the tests."""
+    return hmac.digest(MAC_KEY, message, "sha256")
+
+
+def open_catalog(path: Path) -> Catalog:
+    """The catalog at a path, made if it is not there."""
+    new = not path.exists()
+    database = Database.sqlite(path, "catalog", create=True)
+    if new:
+        tables.metadata.create_all(database.engine)
+    return Catalog(database, mac, lambda: datetime(2026, 3, 14, tzinfo=UTC))
+
+
+def data_file(
+    name: str, *, subject: str = "a" * 26, level: int = 3, hours: int = 0, dataset: str = "desktop"
+) -> DataFile:
+    """A file with a name of its own, whose rows span one hour."""
+    file_id = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+    return DataFile(
+        file_id=file_id,
+        partition=Partition(dataset, subject, level, "2026-03"),
+        object_key=f"data/{file_id}.parquet",
+        format="pme",
+        format_version=1,
+        schema_version=1,
+        length=4096,
+        sha256=hashlib.sha256(name.encode()).digest(),
+        rows=17,
+        first_ts=START + timedelta(hours=hours),
+        last_ts=START + timedelta(hours=hours + 1),
+        kek_id="e" * 32,
+        kek_version=1,
+        wrapped_dek=hashlib.sha512(name.encode()).digest(),
+    )
+
+
+def batch_record(name: str, content: str = "sha256:1", dataset: str = "desktop") -> BatchRecord:
+    """A landed batch."""
+    return BatchRecord(dataset, name, content, 1, 34, {"unknown_type": 2, "bad_time": 1})
+
+
+def fill(catalog: Catalog) -> None:
+    """One commit of every kind, and two batches of files."""
+    catalog.add_contract("desktop", 1, "sha256:" + "1" * 64, "dataset: desktop")
+    catalog.add_policy("sha256:" + "2" * 64, b"sealed policy")
+    catalog.add_employees(
+        [(Subject(letter * 26, n), letter.encode() * 32, b"sealed id") for n, letter in enumerate("ab")]
+    )
+    catalog.add_actor("u:" + "3" * 32, b"sealed name")
+    for number in range(2):
+        files = [(data_file(f"{number}-{part}", hours=10 * part), part) for part in range(2)]
+        catalog.land(batch_record(f"batch-{number}"), files)
+
+
+def dump(path: Path) -> list[str]:
+    """The logical content of a database, sorted."""
+    connection = sqlite3.connect(path)
+    try:
+        return sorted(connection.iterdump())
+    finally:
+        connection.close()
+
+
+def run_child(source: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start Python source in a process of its own that can import the project and this file as ``conftest``."""
+    path = os.pathsep.join([str(_REPOSITORY), str(Path(__file__).parent)])
+    return subprocess.Popen(
+        [sys.executable, "-c", source, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the catalog lies."""
+    return tmp_path / "catalog.db"
+
+
+@pytest.fixture
+def catalog(path: Path) -> Iterator[Catalog]:
+    """A filled catalog."""
+    opened = open_catalog(path)
+    fill(opened)
+    yield opened
+    opened.database.close()
+
+
+@pytest.fixture
+def file() -> Callable[..., DataFile]:
+    """Makes files: `data_file`."""
+    return data_file
+
+
+@pytest.fixture
+def batch() -> Callable[..., BatchRecord]:
+    """Makes batches: `batch_record`."""
+    return batch_record
+
+
+@pytest.fixture
+def opened() -> Callable[[Path], Catalog]:
+    """Opens a catalog: `open_catalog`."""
+    return open_catalog
+
+
+@pytest.fixture
+def dumped() -> Callable[[Path], list[str]]:
+    """The logical content: `dump`."""
+    return dump
+
+
+@pytest.fixture
+def child() -> Callable[..., subprocess.Popen[str]]:
+    """Starts a process: `run_child`."""
+    return run_child
