@@ -14,7 +14,7 @@ from datetime import datetime
 from keys import envelope
 from keys.envelope import Kind
 from keys.errors import KeyIntegrityError, KeyStateError, ReceiptRefusedError
-from keys.hierarchy import BUCKETS, Hierarchy, KekName
+from keys.hierarchy import BUCKETS, BucketRows, Hierarchy, KekName
 from keys.keystore import KekRow, KeyStore
 from keys.receipts import Receipt, verify_receipt
 from keys.refs import DekRequest, FileBinding, KeyEvent, PartitionRef, SubjectRef, WrappedDek
@@ -73,13 +73,14 @@ class Broker:
         subjects = self._store.subjects({partition.subject for partition in partitions})
         names = {_kek_name(partition) for partition in partitions}
         rows = self._hierarchy.ensure_keks(names, subjects)
+        buckets = self._hierarchy.bucket_rows()
 
         def issue(partition: PartitionRef) -> LandingKey:
-            return self._issue(partition, rows[_kek_name(partition)])
+            return self._issue(partition, rows[_kek_name(partition)], buckets)
 
         return issue
 
-    def _issue(self, partition: PartitionRef, row: KekRow) -> LandingKey:
+    def _issue(self, partition: PartitionRef, row: KekRow, buckets: BucketRows) -> LandingKey:
         file_id = secrets.token_hex(16)
         dek = envelope.new_key()
         prefix = self.aad_prefix(partition, file_id)
@@ -87,7 +88,7 @@ class Broker:
         def wrap(binding: FileBinding) -> WrappedDek:
             if binding.file_id != file_id or binding.partition != partition:
                 raise KeyIntegrityError("a DEK is wrapped for the file that it was made for, and no other")
-            kek = self._hierarchy.open_kek(row)
+            kek = self._hierarchy.open_kek(row, buckets)
             blob = envelope.seal(kek, dek, _dek_context(self._hierarchy.lake, binding, row.kek_id, row.version))
             return WrappedDek(row.kek_id, row.version, blob)
 
@@ -125,8 +126,8 @@ class Broker:
         self._store.record_release(
             verified.index, len(requests), int(now.timestamp() * 1_000_000), verified.size, verified.root
         )
-        opened: dict[tuple[str, int], bytes] = {}
-        return [self._open(request, rows, opened) for request in requests]
+        opening = _Opening(rows, self._hierarchy.bucket_rows())
+        return [self._open(request, opening) for request in requests]
 
     def check_wrap(self, request: DekRequest) -> None:
         """Open one DEK and keep it: whether the wrap, its KEK and the catalog's row belong together.
@@ -135,25 +136,32 @@ class Broker:
             KeysError: they do not.
         """
         name = (request.wrapped.kek_id, request.wrapped.kek_version)
-        self._open(request, self._store.keks([name]), {})
+        self._open(request, _Opening(self._store.keks([name]), self._hierarchy.bucket_rows()))
 
-    def _open(
-        self, request: DekRequest, rows: dict[tuple[str, int], KekRow], opened: dict[tuple[str, int], bytes]
-    ) -> bytes:
+    def _open(self, request: DekRequest, opening: _Opening) -> bytes:
         name = (request.wrapped.kek_id, request.wrapped.kek_version)
-        row = rows.get(name)
+        row = opening.rows.get(name)
         if row is None:
             raise KeyStateError(f"the key of file {request.binding.file_id} is gone", hint="it was destroyed, or lost")
         partition = request.binding.partition
         if (row.subject, row.sensitivity, row.month) != _kek_name(partition):
             raise KeyIntegrityError(f"file {request.binding.file_id} names the key of another partition")
-        if name not in opened:
-            opened[name] = self._hierarchy.open_kek(row)
+        if name not in opening.keks:
+            opening.keks[name] = self._hierarchy.open_kek(row, opening.buckets)
         bound_to = _dek_context(self._hierarchy.lake, request.binding, *name)
-        dek = envelope.unseal(opened[name], request.wrapped.blob, bound_to)
+        dek = envelope.unseal(opening.keks[name], request.wrapped.blob, bound_to)
         if len(dek) != envelope.KEY_BYTES:
             raise KeyIntegrityError(f"the key of file {request.binding.file_id} has a wrong length")
         return dek
+
+
+@dataclass(slots=True)
+class _Opening:
+    """One release under way: the rows as they stood at its start, and the KEKs opened for it alone."""
+
+    rows: dict[tuple[str, int], KekRow]
+    buckets: BucketRows
+    keks: dict[tuple[str, int], bytes] = field(default_factory=dict, repr=False)
 
 
 def _kek_name(partition: PartitionRef) -> KekName:

@@ -32,6 +32,9 @@ ROOT_NAMES = (CONTROL_ROOT, *(root_name(level) for level in SENSITIVITIES))
 KekName = tuple[str, int, str]
 """(subject, sensitivity, month)."""
 
+BucketRows = Mapping[tuple[int, int, int], BucketKeyRow]
+"""Bucket keys by (sensitivity, bucket, version)."""
+
 
 class Hierarchy:
     """The key levels of one lake. Collects what happened to keys in ``events`` until the caller takes them."""
@@ -40,7 +43,7 @@ class Hierarchy:
         self.lake = lake
         self._store = store
         self._provider = provider
-        self._buckets: dict[tuple[int, int, int], bytes] = {}
+        self._buckets: dict[tuple[bytes, bytes], bytes] = {}
         self._lock = threading.Lock()
         self._events: list[KeyEvent] = []
 
@@ -77,15 +80,19 @@ class Hierarchy:
         )
 
     def _open_bucket(self, row: BucketKeyRow) -> bytes:
+        """The bytes of a bucket key. Only the bytes are cached, by blob: the state is always the store's."""
         if not row.state.unwraps:
             raise KeyStateError(f"a bucket key of sensitivity {row.sensitivity} is {row.state.value}")
-        cached = self._buckets.get((row.sensitivity, row.bucket, row.version))
+        bound_to = self._bucket_context(row)
+        cached = self._buckets.get((row.wrapped, bound_to))
         if cached is None:
-            cached = self._provider.unwrap(
-                root_name(row.sensitivity), row.root_version, row.wrapped, self._bucket_context(row)
-            )
-            self._buckets[row.sensitivity, row.bucket, row.version] = cached
+            cached = self._provider.unwrap(root_name(row.sensitivity), row.root_version, row.wrapped, bound_to)
+            self._buckets[row.wrapped, bound_to] = cached
         return cached
+
+    def bucket_rows(self) -> BucketRows:
+        """Every bucket key as it stands now; read once for each release or delivery."""
+        return {(row.sensitivity, row.bucket, row.version): row for row in self._store.every_bucket_key()}
 
     def _wrapping_bucket(self, sensitivity: int, bucket: int) -> tuple[BucketKeyRow, bytes]:
         """The bucket key that wraps new KEKs, made on first use."""
@@ -143,8 +150,11 @@ class Hierarchy:
         blob = envelope.seal(bucket_key, envelope.new_key(), self._kek_context(row))
         return replace(row, wrapped=blob)
 
-    def open_kek(self, row: KekRow) -> bytes:
+    def open_kek(self, row: KekRow, buckets: BucketRows) -> bytes:
         """The bytes of a KEK, for wrapping and unwrapping DEKs inside ``keys``.
+
+        Args:
+            buckets: what :meth:`bucket_rows` gave for this release or delivery.
 
         Raises:
             KeyStateError: the KEK or its bucket key may not unwrap.
@@ -152,12 +162,10 @@ class Hierarchy:
         """
         if not row.state.unwraps:
             raise KeyStateError(f"the key {row.kek_id} is {row.state.value}")
-        key = self._buckets.get((row.sensitivity, row.bucket, row.bucket_version))
-        if key is None:
-            bucket = self._store.bucket_key(row.sensitivity, row.bucket, row.bucket_version)
-            if bucket is None:
-                raise KeyIntegrityError("a KEK names a bucket key that is not there", hint="restore the key store")
-            key = self._open_bucket(bucket)
+        bucket = buckets.get((row.sensitivity, row.bucket, row.bucket_version))
+        if bucket is None:
+            raise KeyIntegrityError("a KEK names a bucket key that is not there", hint="restore the key store")
+        key = self._open_bucket(bucket)
         return envelope.unseal(key, row.wrapped, self._kek_context(row))
 
     def verify(self) -> dict[str, int]:
@@ -166,11 +174,12 @@ class Hierarchy:
         Returns:
             How many bucket keys and KEKs opened.
         """
-        buckets = [row for row in self._store.every_bucket_key() if row.state.unwraps]
+        self._buckets.clear()
+        rows = self.bucket_rows()
+        buckets = [row for row in rows.values() if row.state.unwraps]
         for bucket in buckets:
-            self._buckets.pop((bucket.sensitivity, bucket.bucket, bucket.version), None)
             self._open_bucket(bucket)
         keks = [row for row in self._store.every_kek() if row.state.unwraps]
         for kek in keks:
-            self.open_kek(kek)
+            self.open_kek(kek, rows)
         return {"bucket_keys": len(buckets), "keks": len(keks)}

@@ -80,7 +80,9 @@ class UnlockSecret:
 
 def from_key_file(path: Path) -> UnlockSecret:
     """Read a key file: at least 32 bytes, which only its owner can read."""
-    secret = read_secret_file(path).strip()
+    secret = read_secret_file(path)
+    if secret.isascii():  # a text, such as the hexadecimal that we make: its line ends are not part of it
+        secret = secret.strip()
     if len(secret) < MIN_KEY_FILE:
         raise SecretFileError(f"{path} is too short for a key file", hint=f"at least {MIN_KEY_FILE} random bytes")
     return UnlockSecret(KEY_FILE, secret)

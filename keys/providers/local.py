@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from keys import envelope
-from keys.errors import KeyStateError, KeyStoreLockedError, SecretFileError
+from keys.errors import KeyStateError, KeyStoreLockedError, KeyStoreMissingError, SecretFileError
 from keys.providers import ProviderKey
 from keys.providers.local_file import SALT_BYTES, Header, RootKeys, device_id, encode, open_keys, parse
 from keys.refs import KeyState
@@ -36,14 +36,25 @@ def initialise(folder: Path, secret: UnlockSecret, lake: str) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         raise SecretFileError(f"the folder {folder} cannot be made") from None
-    if (folder / STORE).exists():
-        raise SecretFileError(f"{folder / STORE} exists already", hint="it is never overwritten")
-    device = os.urandom(envelope.KEY_BYTES)
-    header = Header(lake, 0, KdfParameters(secret.kind), os.urandom(SALT_BYTES), device_id(device))
-    # A device secret without a key store is the rest of an attempt that was cut off.
-    write_secret_file(folder / DEVICE, device, replace=True)
-    sealing_key = secret.sealing_key(header.parameters, header.salt, device)
-    write_secret_file(folder / STORE, encode(header, {}, sealing_key), replace=False)
+    with _folder_lock(folder):
+        if (folder / STORE).exists():
+            raise SecretFileError(f"{folder / STORE} exists already", hint="it is never overwritten")
+        device = os.urandom(envelope.KEY_BYTES)
+        header = Header(lake, 0, KdfParameters(secret.kind), os.urandom(SALT_BYTES), device_id(device))
+        # A device secret without a key store is the rest of an attempt that was cut off.
+        write_secret_file(folder / DEVICE, device, replace=True)
+        sealing_key = secret.sealing_key(header.parameters, header.salt, device)
+        write_secret_file(folder / STORE, encode(header, {}, sealing_key), replace=False)
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Excludes other processes from changing the key store."""
+    if not folder.is_dir():
+        raise SecretFileError(f"there is no key store folder {folder}")
+    with (folder / LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class LocalProvider:
@@ -51,6 +62,7 @@ class LocalProvider:
 
     kind = "local"
     _header: Header | None = None
+    _seen: tuple[int, int]
     _sealing_key: bytes
     _keys: RootKeys
 
@@ -62,7 +74,7 @@ class LocalProvider:
         """
         self._folder = folder
         self._secret = secret
-        with self._locked():
+        with _folder_lock(self._folder):
             self._load()
 
     def __repr__(self) -> str:
@@ -88,6 +100,7 @@ class LocalProvider:
 
     def describe(self, name: str) -> ProviderKey:
         """See KeyProvider."""
+        self._follow()
         versions = self._versions(name)
         return ProviderKey(name, max(versions), {number: state for number, (state, _) in versions.items()})
 
@@ -129,23 +142,16 @@ class LocalProvider:
         return self._keys[name]
 
     def _version(self, name: str, version: int) -> tuple[KeyState, bytes]:
+        self._follow()
         versions = self._versions(name)
         if version not in versions:
             raise KeyStateError(f"there is no version {version} of the key {name!r}")
         return versions[version]
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if not self._folder.is_dir():
-            raise SecretFileError(f"there is no key store folder {self._folder}")
-        with (self._folder / LOCK).open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    @contextmanager
     def _changing(self, *, new_device: bool = False) -> Iterator[None]:
         """One change: under the lock, on the newest state, stored before it counts."""
-        with self._locked():
+        with _folder_lock(self._folder):
             self._load()
             try:
                 yield
@@ -173,8 +179,20 @@ class LocalProvider:
         sync_folder(self._folder)
         sys.audit("lake.step", "keystore.device-replaced")
 
+    def _follow(self) -> None:
+        """Take in what another process has changed; every change replaces the file."""
+        try:
+            current = (self._folder / STORE).stat()
+        except OSError:
+            raise KeyStoreMissingError(f"{self._folder / STORE} is gone") from None
+        if (current.st_ino, current.st_mtime_ns) != self._seen:
+            with _folder_lock(self._folder):
+                self._load()
+
     def _load(self) -> None:
         """Read the newest state; the slow derivation only when it would give another key."""
+        status = (self._folder / STORE).stat() if (self._folder / STORE).exists() else None
+        self._seen = (status.st_ino, status.st_mtime_ns) if status else (0, 0)
         file = parse(read_secret_file(self._folder / STORE))
         device = self._matching_device(file.header.device)
         known = self._header

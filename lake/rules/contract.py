@@ -121,14 +121,18 @@ def _field(name: str, node: Node) -> Field:
     if "max_length" in part and kind is not FieldType.STRING:
         raise part["max_length"].error("'max_length' is only for strings")
     length = part["max_length"].integer(minimum=1, maximum=1_000_000) if "max_length" in part else DEFAULT_MAX_LENGTH
+    minimum = part["minimum"].number() if "minimum" in part else None
+    maximum = part["maximum"].number() if "maximum" in part else None
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise part["maximum"].error("the maximum is below the minimum")
     return Field(
         name=name,
         type=kind,
         sensitivity=part["sensitivity"].integer(minimum=1, maximum=4),
         notice=part["notice"].string(),
         max_length=length if kind is FieldType.STRING else None,
-        minimum=part["minimum"].number() if "minimum" in part else None,
-        maximum=part["maximum"].number() if "maximum" in part else None,
+        minimum=minimum,
+        maximum=maximum,
     )
 
 
@@ -164,6 +168,8 @@ def check_successor(old: Contract, new: Contract) -> None:
     Raises:
         UsageError: the version does not follow, a field vanished or changed its type, or a sensitivity falls.
     """
+    if new.dataset != old.dataset:
+        raise UsageError(f"a contract of {new.dataset!r} does not follow one of {old.dataset!r}")
     if new.version != old.version + 1:
         raise UsageError(
             f"dataset {old.dataset!r} has contract version {old.version}; version {new.version} does not follow",

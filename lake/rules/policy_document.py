@@ -155,6 +155,8 @@ class _Reader:
             raise part["except"].error("give either 'columns' or 'except'")
         if "except" in part:
             hidden = {item.one_of(known) for item in part["except"].sequence()}
+            if not set(readable) - hidden:
+                raise part["except"].error("this leaves no column", hint="leave the grant out instead")
             return tuple(name for name in readable if name not in hidden)
         if "columns" not in part or (part["columns"].is_scalar() and part["columns"].one_of(["all"])):
             return readable

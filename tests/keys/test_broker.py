@@ -213,7 +213,7 @@ def test_neither_values_nor_errors_show_a_key(world, people, mine, scope, leaks)
     request, dek = world.landed(mine)
     key = world.broker.landing_keys([mine])(mine)
     (row,) = world.store.every_kek()
-    kek = world.hierarchy.open_kek(row)
+    kek = world.hierarchy.open_kek(row, world.hierarchy.bucket_rows())
     shown = [repr(key), repr(request), repr(world.broker), repr(world.store)]
     expired = world.receipt(world.intent(scope((mine, 0)), ts=(world.now - timedelta(days=1)).isoformat()))
     attempts = [

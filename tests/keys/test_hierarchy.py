@@ -27,7 +27,7 @@ hierarchy = Hierarchy("lake-one", store, provider)
 subjects = store.subjects(sys.argv[4:])
 names = {(name, level, "2026-03") for name in subjects for level in (1, 2, 3, 4)}
 for row in hierarchy.ensure_keks(names, subjects).values():
-    print(row.kek_id, hierarchy.open_kek(row).hex())
+    print(row.kek_id, hierarchy.open_kek(row, hierarchy.bucket_rows()).hex())
 print("events", len([event for event in hierarchy.take_events() if event.kind == "kek"]))
 """
 
@@ -61,8 +61,8 @@ def test_keks_are_made_once(world, people):
     again = world.fresh_hierarchy()
     assert again.ensure_keks(names, people) == first
     assert again.take_events() == world.hierarchy.take_events() == []
-    opened = [world.hierarchy.open_kek(row) for row in first.values()]
-    assert [again.open_kek(row) for row in first.values()] == opened
+    opened = [world.hierarchy.open_kek(row, world.hierarchy.bucket_rows()) for row in first.values()]
+    assert [again.open_kek(row, again.bucket_rows()) for row in first.values()] == opened
     assert len(set(opened)) == len(names)
     assert again.verify()["keks"] == len(names)
 
@@ -133,10 +133,12 @@ def test_states_decide_whether_a_kek_opens(world, people, table, state):
     hierarchy = world.fresh_hierarchy()
     (stored,) = world.store.every_kek()
     if state.unwraps:
-        assert hierarchy.open_kek(stored) == world.hierarchy.open_kek(row)
+        assert hierarchy.open_kek(stored, hierarchy.bucket_rows()) == world.hierarchy.open_kek(
+            row, world.hierarchy.bucket_rows()
+        )
     else:
         with pytest.raises(KeyStateError):
-            hierarchy.open_kek(stored)
+            hierarchy.open_kek(stored, hierarchy.bucket_rows())
 
 
 @pytest.mark.parametrize("state", [state for state in KeyState if not state.wraps])
@@ -167,7 +169,7 @@ def test_a_kek_row_belongs_to_its_place(world, people, changes):
     assert level_one.bucket == row.bucket
     edit(world, keystore.keks.delete().where(keystore.keks.c.kek_id == level_one.kek_id))
     with pytest.raises(KeyIntegrityError):
-        world.hierarchy.open_kek(replace(row, **changes))
+        world.hierarchy.open_kek(replace(row, **changes), world.hierarchy.bucket_rows())
     edit(world, keystore.keks.update().where(keystore.keks.c.kek_id == row.kek_id).values(**changes))
     with pytest.raises(KeyIntegrityError):
         world.fresh_hierarchy().verify()
@@ -183,7 +185,7 @@ def test_a_kek_copied_to_another_employee_does_not_open(world, people):
     assert mine.bucket == theirs.bucket == 7
     for copied in (replace(theirs, wrapped=mine.wrapped), replace(theirs, wrapped=mine.wrapped, kek_id=mine.kek_id)):
         with pytest.raises(KeyIntegrityError):
-            world.hierarchy.open_kek(copied)
+            world.hierarchy.open_kek(copied, world.hierarchy.bucket_rows())
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_a_missing_bucket_key_is_an_integrity_error(world, people):
     row = one_kek(world, people)
     edit(world, sa.delete(keystore.bucket_keys))
     with pytest.raises(KeyIntegrityError):
-        world.fresh_hierarchy().open_kek(row)
+        world.fresh_hierarchy().open_kek(row, world.fresh_hierarchy().bucket_rows())
 
 
 def test_keys_of_another_lake_do_not_open(world, people):
@@ -212,7 +214,7 @@ def test_keys_of_another_lake_do_not_open(world, people):
     other = world.fresh_hierarchy()
     other.lake = "lake-two"
     with pytest.raises(KeyIntegrityError):
-        other.open_kek(row)
+        other.open_kek(row, other.bucket_rows())
 
 
 def test_a_deleted_kek_is_gone_at_once(world, people):
@@ -236,6 +238,6 @@ def test_nothing_comes_back_from_destroyed():
 def test_a_hierarchy_shows_no_key(world, people, leaks):
     """The representation has neither bucket keys nor KEKs, and the store file has them sealed only."""
     row = one_kek(world, people)
-    known = [world.hierarchy.open_kek(row), *world.hierarchy._buckets.values()]
+    known = [world.hierarchy.open_kek(row, world.hierarchy.bucket_rows()), *world.hierarchy._buckets.values()]
     stored = repr(world.store.every_kek()) + repr(world.store.every_bucket_key())
     assert not leaks(repr(world.hierarchy) + repr(world.hierarchy.take_events()) + stored, *known)

@@ -62,15 +62,18 @@ class Database:
             yield
         except exc.IntegrityError:
             raise  # a constraint decided a race; callers know which
-        except (exc.OperationalError, exc.TimeoutError):
+        except (exc.OperationalError, exc.TimeoutError) as error:
+            if "decode" in str(getattr(error, "orig", "")):  # SQLite's driver met text that is none
+                raise self._damaged() from None
             raise UnavailableError(
                 f"the {self.name} did not answer or could not be written",
                 hint="is the disk full, the file read-only or another process holding it? then run the command again",
             ) from None
         except (exc.SQLAlchemyError, UnicodeDecodeError):  # SQLite quotes damaged bytes in its messages
-            raise IntegrityError(
-                f"the {self.name} is damaged", hint="run 'lake doctor', then restore it from a backup"
-            ) from None
+            raise self._damaged() from None
+
+    def _damaged(self) -> IntegrityError:
+        return IntegrityError(f"the {self.name} is damaged", hint="run 'lake doctor', then restore it from a backup")
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
