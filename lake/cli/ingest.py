@@ -72,8 +72,6 @@ def _ingest(arguments: argparse.Namespace) -> int:
                     say(f"{path.name} did not land; {len(reports)} of {len(paths)} files landed before it")
                     break
                 reports.append({"file": path.name, **asdict(report)})
-                if report.unknown_fields:
-                    say(f"{path.name}: fields that the contract does not name: {', '.join(report.unknown_fields)}")
     seconds = (datetime.now(UTC) - started).total_seconds()
     _print(reports, seconds, as_json=arguments.json and failure is None)
     if failure is not None:
@@ -98,6 +96,9 @@ def _print(reports: list[dict[str, Any]], seconds: float, *, as_json: bool) -> N
     }
     repeated = len(reports) - len(landed)
     text = [f"{len(landed)} batches landed ({rows:,} rows in {seconds:.1f} s), {repeated} had landed before"]
+    unknown = sorted({name for report in landed for name in report["unknown_fields"]})
+    if unknown:
+        say(f"fields that the contract does not name, and that did not land: {', '.join(unknown)}")
     if dropped:
         text += ["not stored:", table([{"reason": reason, "values": count} for reason, count in dropped.items()])]
     emit(document, "\n".join(text), as_json=as_json)
