@@ -192,7 +192,7 @@ def search() -> ScanResult:
 
 def report(found: ScanResult) -> None:
     from lake import api  # noqa: PLC0415 - loaded when it is needed
-    from lake.cli.html_report import Scan  # noqa: PLC0415
+    from lake.cli.overview import Scan  # noqa: PLC0415
     from lake.cli.report import build_overview, write_report  # noqa: PLC0415
 
     chapter("A picture of what happened")

@@ -14,7 +14,7 @@ from lake.errors import UsageError
 
 if TYPE_CHECKING:
     from lake.api import Lake
-    from lake.cli.html_report import Overview, Scan
+    from lake.cli.overview import Overview, Scan
 
 BREACHES = frozenset({"unknown_event_type", "unknown_field", "field_not_of_event"})
 
@@ -53,7 +53,7 @@ def write_report(path: Path, overview: Overview) -> None:
 
 def build_overview(lake: Lake, scan: Scan | None = None) -> Overview:
     """Gather what the page shows from the catalog and the audit log."""
-    from lake.cli import html_report as page
+    from lake.cli import overview as page
     from lake.clock import timestamp
     from lake.gateway.doctor import verify_audit
     from lake.gateway.reports import Interval, Reports

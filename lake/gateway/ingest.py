@@ -21,7 +21,7 @@ import pyarrow as pa
 from keys.errors import KeysError
 from lake.clear.landing.batch import Landing, land_rows
 from lake.clear.landing.conform import Conformer
-from lake.errors import BatchConflictError, LakeError, UsageError
+from lake.errors import BatchConflictError, LakeError, MalformedInputError, UsageError
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
@@ -133,10 +133,10 @@ class Ingest:
                 dropped=dropped,
                 unknown_fields=tuple(sorted(conformer.dropped.unknown_fields)),
             )
-            return self._commit(delivery, contract, report, files)
         except BaseException:
             self._remove(written)
             raise
+        return self._commit(delivery, contract, report, files)
 
     def _landing(self, written: list[str]) -> Landing:
         def store(key: str, content: memoryview) -> None:
@@ -150,10 +150,16 @@ class Ingest:
         self, delivery: Delivery, contract: Contract, report: BatchReport, files: list[tuple[DataFile, int]]
     ) -> BatchReport:
         record = self._record(delivery, contract, report)
-        self._home.recorder.record_keys(self._actor, self._home.broker.take_events())
-        self._announce("commit", record, contract, files)
-        sys.audit("lake.step", "ingest.announced")
-        head = self._home.catalog.land(record, files)
+        try:
+            self._home.recorder.record_keys(self._actor, self._home.broker.take_events())
+            self._announce("commit", record, contract, files)
+            sys.audit("lake.step", "ingest.announced")
+            head = self._home.catalog.land(record, files)
+        except (LakeError, KeysError):
+            with suppress(LakeError):  # the commit may have been made although its answer was lost
+                if self._landed(delivery.dataset, report.batch_id) is None:
+                    self._remove([file.object_key for file, _ in files])
+            raise
         if head is None:  # another process has landed the same batch meanwhile
             self._remove([file.object_key for file, _ in files])
             landed = self._landed(delivery.dataset, report.batch_id)
@@ -235,6 +241,8 @@ class HashedBatches:
         held: list[pa.RecordBatch] = []
         count = 0
         for batch in self._batches:
+            if not batch.schema.equals(self._schema):
+                raise MalformedInputError("the batches of the delivery do not have the same columns")
             held.append(batch)
             count += batch.num_rows
             while count >= HASH_ROWS:

@@ -145,12 +145,13 @@ class QueryGateway:
             slices[name] = Slice(plan)
         limits = _tightest([planned.grant for planned in admission.planned.values()])
         settings = self._home.settings
-        running = execute.run(
-            request.sql,
-            slices,
-            request.parameters,
-            execute.SandboxLimits(settings.threads, settings.engine_memory, limits.seconds),
-        )
+        sandbox = execute.SandboxLimits(settings.threads, settings.engine_memory, limits.seconds)
+        try:
+            running = execute.run(request.sql, slices, request.parameters, sandbox)
+        except LakeError as error:
+            # The engine may have read rows before it failed, and that it failed says something about them.
+            outcome.record("error", slices, 0, 0, error=error)
+            raise
         return QueryStream(running, slices, outcome, limits, settings.release_bytes)
 
     def _release(self, intent: Recorded, requests: Sequence[Any]) -> list[bytes]:
