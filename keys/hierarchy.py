@@ -94,21 +94,31 @@ class Hierarchy:
         """Every bucket key as it stands now; read once for each release or delivery."""
         return {(row.sensitivity, row.bucket, row.version): row for row in self._store.every_bucket_key()}
 
-    def _wrapping_bucket(self, sensitivity: int, bucket: int) -> tuple[BucketKeyRow, bytes]:
-        """The bucket key that wraps new KEKs, made on first use."""
-        row = self._store.bucket_key(sensitivity, bucket)
-        if row is None:
-            version = self._provider.describe(root_name(sensitivity)).current
-            key = envelope.new_key()
-            new = BucketKeyRow(sensitivity, bucket, 1, KeyState.ENABLED, version, b"")
-            blob = self._provider.wrap(root_name(sensitivity), version, key, self._bucket_context(new))
-            made = BucketKeyRow(sensitivity, bucket, 1, KeyState.ENABLED, version, blob)
-            row = self._store.add_bucket_key(made)
-            if row is made:
-                self._note("create", "bucket", f"dss{sensitivity}-b{bucket:03d}", 1)
-        if not row.state.wraps:
-            raise KeyStateError(f"a bucket key of sensitivity {sensitivity} is {row.state.value} and does not wrap")
-        return row, self._open_bucket(row)
+    def _wrapping_buckets(self, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], BucketKeyRow]:
+        """The bucket keys (sensitivity, bucket) that wrap new KEKs, made on first use."""
+        newest: dict[tuple[int, int], BucketKeyRow] = {}
+        for row in sorted(self.bucket_rows().values(), key=lambda row: row.version):
+            place = (row.sensitivity, row.bucket)
+            if row.state.wraps or place not in newest:
+                newest[place] = row
+        missing = sorted(set(wanted) - set(newest))
+        if missing:
+            made = [self._new_bucket_key(*place) for place in missing]
+            for row, stored in zip(made, self._store.add_bucket_keys(made), strict=True):
+                newest[stored.sensitivity, stored.bucket] = stored
+                if stored is row:
+                    self._note("create", "bucket", f"dss{row.sensitivity}-b{row.bucket:03d}", row.version)
+        for place in wanted:
+            if not newest[place].state.wraps:
+                state = newest[place].state.value
+                raise KeyStateError(f"a bucket key of sensitivity {place[0]} is {state} and does not wrap")
+        return newest
+
+    def _new_bucket_key(self, sensitivity: int, bucket: int) -> BucketKeyRow:
+        root = root_name(sensitivity)
+        version = self._provider.describe(root).current
+        row = BucketKeyRow(sensitivity, bucket, 1, KeyState.ENABLED, version, b"")
+        return replace(row, wrapped=self._provider.wrap(root, version, envelope.new_key(), self._bucket_context(row)))
 
     def ensure_keks(self, names: Collection[KekName], subjects: Mapping[str, SubjectRef]) -> dict[KekName, KekRow]:
         """The KEKs that wrap new DEKs, the missing ones made.
@@ -122,7 +132,9 @@ class Hierarchy:
         found = self._store.newest_keks(names)
         missing = sorted(set(names) - set(found))
         if missing:
-            made = [self._new_kek(name, subjects[name[0]].bucket) for name in missing]
+            places = {name: (name[1], subjects[name[0]].bucket) for name in missing}
+            buckets = self._wrapping_buckets(set(places.values()))
+            made = [self._new_kek(name, buckets[places[name]]) for name in missing]
             self._store.add_keks(made)
             found = self._store.newest_keks(names)
             for kek in made:
@@ -133,9 +145,8 @@ class Hierarchy:
             raise KeyStateError("a key of this batch does not wrap any more", hint="send the batch again")
         return found
 
-    def _new_kek(self, name: KekName, bucket: int) -> KekRow:
+    def _new_kek(self, name: KekName, bucket: BucketKeyRow) -> KekRow:
         subject, sensitivity, month = name
-        bucket_row, bucket_key = self._wrapping_bucket(sensitivity, bucket)
         row = KekRow(
             secrets.token_hex(16),
             1,
@@ -143,11 +154,11 @@ class Hierarchy:
             sensitivity,
             month,
             KeyState.ENABLED,
-            bucket,
-            bucket_row.version,
+            bucket.bucket,
+            bucket.version,
             b"",
         )
-        blob = envelope.seal(bucket_key, envelope.new_key(), self._kek_context(row))
+        blob = envelope.seal(self._open_bucket(bucket), envelope.new_key(), self._kek_context(row))
         return replace(row, wrapped=blob)
 
     def open_kek(self, row: KekRow, buckets: BucketRows) -> bytes:

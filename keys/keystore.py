@@ -157,27 +157,18 @@ class KeyStore:
                     found[row.subject] = SubjectRef(row.subject, row.number, row.bucket)
         return found
 
-    def bucket_key(self, sensitivity: int, bucket: int, version: int | None = None) -> BucketKeyRow | None:
-        """One version, or the newest that may wrap."""
-        columns = bucket_keys.c
-        query = sa.select(bucket_keys).where(columns.sensitivity == sensitivity, columns.bucket == bucket)
-        if version is None:
-            query = query.where(columns.state == KeyState.ENABLED.value).order_by(columns.version.desc()).limit(1)
-        else:
-            query = query.where(columns.version == version)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _bucket_row(row)
-
-    def add_bucket_key(self, new: BucketKeyRow) -> BucketKeyRow:
-        """Store version 1 of a bucket key, or give back the one that another process stored first."""
+    def add_bucket_keys(self, new: Sequence[BucketKeyRow]) -> list[BucketKeyRow]:
+        """Store first versions of bucket keys; in place of one that another process stored first, that one."""
         with self._database.writing() as connection:
-            where = (bucket_keys.c.sensitivity == new.sensitivity) & (bucket_keys.c.bucket == new.bucket)
-            row = connection.execute(sa.select(bucket_keys).where(where, bucket_keys.c.version == new.version)).first()
-            if row is not None:
-                return _bucket_row(row)
-            connection.execute(bucket_keys.insert(), [_values(bucket_keys, new)])
-        return new
+            existing = {
+                (row.sensitivity, row.bucket, row.version): _bucket_row(row)
+                for row in connection.execute(sa.select(bucket_keys))
+            }
+            stored = [existing.get((row.sensitivity, row.bucket, row.version), row) for row in new]
+            rows = [_values(bucket_keys, row) for row, kept in zip(new, stored, strict=True) if kept is row]
+            if rows:
+                connection.execute(bucket_keys.insert(), rows)
+        return stored
 
     def newest_keks(self, partitions: Collection[tuple[str, int, str]]) -> dict[tuple[str, int, str], KekRow]:
         """The KEK version that may wrap, by (subject, sensitivity, month); missing ones are absent."""
