@@ -263,7 +263,7 @@ def test_every_wrap_from_root_to_data_file_opens(provider: LocalProvider, store:
         broker.check_wrap(DekRequest(_binding({**file, "rows": file["rows"] + 1}), wrapped))
 
     (kek,) = store.keks([(file["kek_id"], file["kek_version"])]).values()
-    dek = envelope.unseal(hierarchy.open_kek(kek), wrapped.blob, bytes.fromhex(file["dek_context"]))
+    dek = envelope.unseal(hierarchy.open_kek(kek, hierarchy.bucket_rows()), wrapped.blob, bytes.fromhex(file["dek_context"]))
     prefix = broker.aad_prefix(_binding(file).partition, file["file_id"])
     assert prefix.hex() == file["aad_prefix"]
     assert _rows(tmp_path, file, base64.b64decode(file["content"]), dek, prefix) == file["values"]
