@@ -1,0 +1,94 @@
+"""The command: ``python -m bench [--only ingest,query,startup,memory,micro] [--rows N] ...``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bench import ingest, memory, micro, query, report, startup
+from bench.measure import ROOT, BenchError, Scale, say
+
+DEFAULT = Scale()
+SECTIONS = ("ingest", "query", "startup", "memory", "micro")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print tables, write JSON; 1 if two sides did not do the same work."""
+    options = _parser().parse_args(arguments)
+    scale = Scale(options.rows, options.employees, options.repeat, options.threads)
+    pa.set_cpu_count(scale.threads)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lake-bench-", dir=options.folder) as place:
+            results = measure(options.only, scale, Path(place), imports=options.imports)
+    except BenchError as error:
+        say(f"void: {error}")
+        return 1
+    document = {"machine": report.machine(), "scale": asdict(scale), "results": results}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    report.show(results)
+    return 0
+
+
+def measure(only: Sequence[str], scale: Scale, folder: Path, *, imports: bool) -> dict[str, Any]:
+    """The chosen sections, one after the other, each in a folder of its own that it removes.
+
+    Raises:
+        BenchError: the sides of a comparison differ in what they did.
+    """
+    sections: dict[str, Callable[[Path], Any]] = {
+        "ingest": lambda place: {
+            "generated": ingest.generated(scale, place / "generated"),
+            "recordings": ingest.recordings(scale, place / "recordings"),
+        },
+        "query": lambda place: query.measure(scale, place),
+        "startup": lambda place: startup.measure(scale, place, imports=imports),
+        "memory": lambda place: memory.measure(scale, place),
+        "micro": lambda place: micro.measure(scale, place, files=min(10_000, scale.rows)),
+    }
+    results: dict[str, Any] = {}
+    for name in only:
+        say(f"{name}:")
+        start = time.perf_counter()
+        results[name] = sections[name](folder / name)
+        say(f"  done in {time.perf_counter() - start:.0f} s")
+    return results
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=sys.modules["bench"].__doc__)
+    parser.add_argument("--only", type=_sections, default=list(SECTIONS), help="sections, separated by commas")
+    parser.add_argument("--rows", type=_positive, default=DEFAULT.rows, help="rows to query (default: %(default)s)")
+    parser.add_argument("--employees", type=_positive, default=DEFAULT.employees)
+    parser.add_argument("--repeat", type=_positive, default=DEFAULT.repeat, help="repetitions; the median counts")
+    parser.add_argument("--threads", type=_positive, default=DEFAULT.threads, help="threads of either side")
+    parser.add_argument("--imports", action="store_true", help="name the slowest imports")
+    parser.add_argument("--folder", type=Path, help="where the data may lie meanwhile (default: the system's)")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / "latest.json")
+    return parser
+
+
+def _sections(text: str) -> list[str]:
+    chosen = text.split(",")
+    if not set(chosen) <= set(SECTIONS):
+        raise argparse.ArgumentTypeError(f"sections are {', '.join(SECTIONS)}")
+    return chosen
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a whole number of at least 1 is expected")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

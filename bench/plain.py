@@ -1,0 +1,119 @@
+"""What a user would do without the lake: the same rows as plaintext Parquet in hive folders.
+
+Two ways. The twin has the lake's own files in plaintext, row group for row group, so that nothing but protection
+differs. The other is what pyarrow writes when it is left to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow.parquet.encryption import create_decryption_properties
+
+from bench.measure import BenchError
+from keys.broker import LandingKey
+from keys.refs import FileBinding, WrappedDek
+from lake.clear.landing.encode import ROW_GROUP_ROWS, encode
+from lake.clear.landing.split import Slice, gather, split
+from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
+
+SLICES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFile:
+    """A file of the twin, with what a catalog would know of it; times are inclusive."""
+
+    path: Path
+    employee: str
+    first: datetime
+    last: datetime
+    rows: int
+
+
+def write_parquet(rows: pa.Table, sink: Any) -> None:
+    """Write rows with the lake's layout; :func:`check_layout` sees to it that it stays the lake's."""
+    texts = [field.name for field in rows.schema if field.type == pa.string()]
+    with pq.ParquetWriter(
+        sink,
+        rows.schema,
+        compression="zstd",
+        use_dictionary=texts,
+        data_page_version="1.0",
+        write_statistics=True,
+        store_schema=False,
+    ) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+
+
+def check_layout(rows: pa.Table) -> None:
+    """Compare the layout of the twin with what the lake's own encoder makes of the same rows.
+
+    Raises:
+        BenchError: row groups, codecs or encodings differ, so that a comparison would not be fair.
+    """
+    dek, prefix = bytes(32), bytes(32)
+    encoded = encode(rows, LandingKey("0" * 32, dek, prefix, _no_wrap))
+    opened = create_decryption_properties(dek, aad_prefix=prefix, check_footer_integrity=True)
+    sink = pa.BufferOutputStream()
+    write_parquet(rows, sink)
+    sealed = pq.read_metadata(pa.BufferReader(encoded.content), decryption_properties=opened)
+    if _layout(sealed) != _layout(pq.read_metadata(pa.BufferReader(sink.getvalue()))):
+        raise BenchError("bench/plain.py does not write the layout of lake/clear/landing/encode.py any more")
+
+
+def _no_wrap(_binding: FileBinding) -> WrappedDek:
+    raise BenchError("a key of the benchmark is never wrapped")
+
+
+def _layout(metadata: pq.FileMetaData) -> list[Any]:
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    found = [(column.path_in_schema, column.compression, column.encodings, column.num_values) for column in columns]
+    return [[group.num_rows for group in groups], found]
+
+
+def write_twin(batches: Iterable[pa.RecordBatch], folder: Path, *, budget: int, threads: int) -> list[PlainFile]:
+    """Write rows that carry their sensitivity: the lake's gathering, sorting and splitting, and then no encryption."""
+    numbers = count()
+    files: list[PlainFile] = []
+    with ThreadPoolExecutor(threads, thread_name_prefix="plain") as pool:
+        for table in gather(batches, budget):
+            slices = list(split(table))
+            for start in range(0, len(slices), SLICES_AT_ONCE):
+                files += pool.map(
+                    lambda part: _write_slice(part, folder, next(numbers)), slices[start : start + SLICES_AT_ONCE]
+                )
+    return files
+
+
+def _write_slice(part: Slice, folder: Path, number: int) -> PlainFile:
+    place = folder / f"employee={part.employee}" / f"sensitivity={part.sensitivity}" / f"month={part.month}"
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{number:06d}.parquet"
+    write_parquet(part.rows, path)
+    bounds = pc.min_max(part.rows[TIME_COLUMN]).as_py()
+    return PlainFile(path, part.employee, bounds["min"], bounds["max"], part.rows.num_rows)
+
+
+def write_hive(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path) -> None:
+    """Write rows that carry their sensitivity with every default of pyarrow, in folders of employee and sensitivity."""
+    keys = pa.schema([schema.field(EMPLOYEE_COLUMN), schema.field(SENSITIVITY_COLUMN)])
+    ds.write_dataset(
+        pa.RecordBatchReader.from_batches(schema, iter(batches)),
+        folder,
+        format="parquet",
+        partitioning=ds.partitioning(keys, flavor="hive"),
+        max_partitions=100_000,
+        existing_data_behavior="overwrite_or_ignore",
+    )

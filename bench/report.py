@@ -1,0 +1,111 @@
+"""What was found, as JSON and as text. Says what machine it was as far as it matters, and not whose."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.world import ALL, FILTERED
+
+
+def machine() -> dict[str, Any]:
+    """Processors, system and versions; no names and no paths."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpus": os.cpu_count(),
+        "memory_bytes": pages,
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("duckdb", "pyarrow", "cryptography", "numpy")},
+    }
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """Print tables of what was measured."""
+    console = Console(file=sys.stdout, width=110)
+    for table in _tables(results):
+        console.print(table)
+
+
+def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
+    for name, found in results.get("ingest", {}).items():
+        if found is not None:
+            yield _ingest(name, found)
+    if "query" in results:
+        for role in (ALL, FILTERED):
+            yield _queries(role, results["query"])
+    if "startup" in results:
+        yield from _startup(results["startup"])
+    if "memory" in results:
+        yield _memory(results["memory"])
+    if "micro" in results:
+        yield _micro(results["micro"])
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _ingest(name: str, found: Mapping[str, Any]) -> Table:
+    table = _table(f"ingest, {name}: {found['rows']:,} rows", "way", "seconds", "rows/s", "lake takes")
+    for side, taken in found["seconds"].items():
+        ratio = found["slower_than"].get(side)
+        table.add_row(side, f"{taken:.2f}", f"{found['rows_per_second'][side]:,.0f}", f"{ratio:.2f}x" if ratio else "")
+    return table
+
+
+def _queries(role: str, found: Mapping[str, Any]) -> Table:
+    seconds, ratios = found[role]["seconds"], found[role]["ratios"]
+    sides = list(next(iter(seconds.values())))
+    headings = [f"{side}, s" for side in sides] + [f"lake / {side}" for side in ratios]
+    table = _table(f"query, role {role}: {found['rows']:,} rows in {found['files']} files", "question", *headings)
+    for query, taken in seconds.items():
+        times = [f"{taken[side]:.3f}" for side in sides]
+        table.add_row(query, *times, *(f"{by_query[query]:.2f}" for by_query in ratios.values()))
+    table.add_section()
+    for name in ("geometric mean", "worst"):
+        table.add_row(name, *[""] * len(sides), *(f"{by_query[name]:.2f}" for by_query in ratios.values()))
+    return table
+
+
+def _startup(found: Mapping[str, Any]) -> Iterator[Table]:
+    table = _table("startup: a process that opens, asks and ends", "way", "seconds")
+    for side, taken in found["seconds"].items():
+        table.add_row(side, f"{taken:.2f}")
+    table.add_row("lake that is made new", f"{found['create_seconds']:.2f}")
+    yield table
+    if "import_ms" in found:
+        table = _table("import lake", "module", "ms with what it imports")
+        for name, taken in found["import_ms"].items():
+            table.add_row(name, f"{taken:.0f}")
+        yield table
+
+
+def _memory(found: Mapping[str, Any]) -> Table:
+    scales = list(next(iter(found["peak_bytes"].values())))
+    table = _table("memory: peak of a process, MiB", "task", *(f"{int(rows):,} rows" for rows in scales), "growth")
+    for task, peaks in found["peak_bytes"].items():
+        table.add_row(task, *(f"{peaks[rows] / 2**20:,.0f}" for rows in scales), f"{found['growth'][task]:.2f}x")
+    return table
+
+
+def _micro(found: Mapping[str, Any]) -> Table:
+    table = _table("fixed costs", "what", "figure")
+    for side, rate in found["appends_per_second"].items():
+        table.add_row(f"durable appends a second, {side}", f"{rate:,.0f}")
+    files = found["release_files"]
+    table.add_row(f"INTENT and its proof for {files:,} files", f"{found['intent_and_proof_ms']:,.1f} ms")
+    table.add_row(f"release of the keys of {files:,} files", f"{found['release_ms']:,.1f} ms")
+    return table

@@ -1,0 +1,139 @@
+"""The benchmark at a tiny size."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SECTIONS = ["ingest", "query", "startup", "memory", "micro"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], dict[str, Any], Path]:
+    """One run of the command: how it ended, what it wrote, and where its data were."""
+    place = tmp_path_factory.mktemp("bench")
+    output = place / "made" / "result.json"
+    sizes = ["--rows", "20000", "--employees", "2", "--repeat", "1"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", *sizes, "--folder", str(place), "--output", str(output)],
+        cwd=ROOT,
+        env={**os.environ, "LAKE_SHARED_DATA": str(place / "nothing")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended, json.loads(output.read_text("utf-8")), place
+
+
+def test_every_section_has_its_figures(run: Any) -> None:
+    """All sections are measured: both sides have positive seconds, and ratios are theirs."""
+    results = run[1]["results"]
+    assert list(results) == SECTIONS
+    found = results["ingest"]["generated"]
+    assert found["rows"] == 20_000
+    assert found["slower_than"]["plain twin"] == found["seconds"]["lake"] / found["seconds"]["plain twin"]
+    assert results["ingest"]["recordings"] is None
+    query = results["query"]
+    assert len(query["everything"]["seconds"]) >= 9
+    assert set(query["filtered"]["seconds"]) < set(query["everything"]["seconds"])
+    assert all(figure > 0 and math.isfinite(figure) for figure in _figures(results))
+
+
+def test_the_mean_is_that_of_the_ratios(run: Any) -> None:
+    """The geometric mean and the worst ratio summarise the single ones."""
+    ratios = dict(run[1]["results"]["query"]["everything"]["ratios"]["plain twin"])
+    mean, worst = ratios.pop("geometric mean"), ratios.pop("worst")
+    assert math.isclose(mean, math.prod(ratios.values()) ** (1 / len(ratios)))
+    assert worst == max(ratios.values())
+
+
+def test_it_tells_the_machine_and_not_whose(run: Any) -> None:
+    """The document names processors and versions, and no host, user or path."""
+    ended, document, place = run
+    assert document["machine"]["cpus"] >= 1
+    assert {"python", "duckdb", "pyarrow"} <= set(document["machine"])
+    text = json.dumps(document)
+    for private in (os.uname().nodename, str(place), str(ROOT), str(Path.home())):
+        assert private not in text
+    assert "geometric mean" in ended.stdout
+
+
+def test_it_leaves_nothing_behind(run: Any) -> None:
+    """Lakes, keys and plaintext are removed; only the result remains."""
+    assert [path.name for path in run[2].iterdir()] == ["made"]
+
+
+def test_another_answer_voids_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A side that answers otherwise, with one value, one row or one column changed, ends the measurement."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench.measure import BenchError
+    from bench.queries import QUERIES
+    from bench.query import same_answers
+
+    def asked(rows: dict[str, list[Any]]) -> Any:
+        return lambda: pa.table(rows).to_batches()
+
+    right: dict[str, list[Any]] = {"a": [1, 2, 3], "b": ["x", "y", None]}
+    same_answers(QUERIES[0], {"lake": asked(right), "plain": asked({"a": [3, 1, 2], "b": [None, "x", "y"]})})
+    wrongs: tuple[dict[str, list[Any]], ...] = (
+        {"a": [1, 2, 4], "b": ["x", "y", None]},
+        {"a": [1, 2, 3], "b": ["y", "x", None]},
+        {"a": [1, 2], "b": ["x", "y"]},
+        {"a": [1, 2, 3, 3], "b": ["x", "y", None, None]},
+        {"a": [1, 2, 3], "c": ["x", "y", None]},
+        {"a": [], "b": []},
+    )
+    for wrong in wrongs:
+        with pytest.raises(BenchError, match="full aggregate"):
+            same_answers(QUERIES[0], {"lake": asked(right), "plain": asked(wrong)})
+    with pytest.raises(BenchError, match="finds nothing"):
+        same_answers(QUERIES[0], {"lake": asked({"a": []}), "plain": asked({"a": []})})
+
+
+def test_another_layout_voids_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plaintext twin has to have the layout of the lake's own files."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench import plain
+    from bench.measure import BenchError
+
+    rows = pa.table({"ts": pa.array([1, 2], pa.timestamp("us")), "type": ["key", "key"]})
+    plain.check_layout(rows)
+    monkeypatch.setattr(plain, "ROW_GROUP_ROWS", 1)
+    with pytest.raises(BenchError, match="layout"):
+        plain.check_layout(rows)
+
+
+def test_an_answer_that_differs_ends_the_command(tmp_path: Path) -> None:
+    """The command itself fails, says which question, and writes no result."""
+    program = (
+        "import sys, bench.query as query, bench.__main__ as main;"
+        "query.MASKED_VIEW = query.MASKED_VIEW.replace('12', '11');"
+        "sys.exit(main.main(sys.argv[1:]))"
+    )
+    output = tmp_path / "result.json"
+    sizes = ["--only", "query", "--rows", "20000", "--employees", "2", "--repeat", "1", "--output", str(output)]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *sizes], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "'distinct'" in ended.stderr
+    assert not output.exists()
+
+
+def _figures(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _figures(inner)
+    elif isinstance(value, int | float):
+        yield float(value)
