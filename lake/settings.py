@@ -21,7 +21,7 @@ class Settings:
         threads: threads for encryption and for the engine.
     """
 
-    landing_bytes: int = 128 * MIB
+    landing_bytes: int = 96 * MIB
     release_bytes: int = 16 * MIB
     engine_memory: int = 4096 * MIB
     threads: int = os.cpu_count() or 2

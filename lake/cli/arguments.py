@@ -99,5 +99,5 @@ def moment(text: str | None, option: str) -> datetime | None:
         return None
     try:
         return parse_timestamp(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"{option} takes a time such as 2026-11-01 or 2026-11-01T09:00:00Z") from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake.cli import arguments as args
 from lake.cli.output import emit, table
+from lake.errors import UsageError
 
 if TYPE_CHECKING:
     from lake.gateway.reports import Interval
@@ -54,13 +55,11 @@ def _interval_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _interval(arguments: argparse.Namespace) -> Interval:
-    from datetime import timedelta
-
     from lake.gateway.reports import Interval
 
     last = args.moment(arguments.last, "--to")
-    if last is not None and len(arguments.last) == len("2026-11-01"):
-        last += timedelta(days=1) - timedelta(microseconds=1)
+    if last is not None and len(arguments.last) <= len("2026-11-01"):
+        last = last.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return Interval(args.moment(arguments.first, "--from"), last)
 
 
@@ -83,6 +82,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    if arguments.limit < 1:
+        raise UsageError("--limit takes a number from 1 on")
     with args.open_lake(arguments) as lake:
         rows = _reports(lake).show(
             _interval(arguments),

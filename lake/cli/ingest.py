@@ -56,26 +56,26 @@ def _ingest(arguments: argparse.Namespace) -> int:
     if arguments.batch_id and len(paths) > 1:
         raise UsageError("--batch-id names one batch, and there are several files")
     reports: list[dict[str, Any]] = []
-    failure: LakeError | None = None
+    complete = False
     started = datetime.now(UTC)
     with args.open_lake(arguments) as lake:
         contract = lake.contracts.get(arguments.dataset, arguments.contract_version)
         ingest = Ingest(lake.home, lake.contracts, lake.actor)
-        with progress("rows") as advance:
-            for path in paths:
-                try:
+        try:
+            with progress("rows") as advance:
+                for path in paths:
                     delivery = file_delivery(path, arguments.importer, contract, options, batch_id=arguments.batch_id)
-                    report = ingest.land(delivery, advance)
-                except LakeError as error:
-                    # What landed before stays; what comes after is not tried, so that the first error is seen.
-                    failure = error
-                    say(f"{path.name} did not land; {len(reports)} of {len(paths)} files landed before it")
-                    break
-                reports.append({"file": path.name, **asdict(report)})
-    seconds = (datetime.now(UTC) - started).total_seconds()
-    _print(reports, seconds, as_json=arguments.json and failure is None)
-    if failure is not None:
-        raise failure
+                    reports.append({"file": path.name, **asdict(ingest.land(delivery, advance))})
+            complete = True
+        except LakeError as error:
+            error.details |= {"file": path.name, "files_landed": len(reports)}
+            raise
+        finally:
+            # What landed before stays; what comes after is not tried, so that the first error is seen.
+            if not complete:
+                say(f"{path.name} did not land; {len(reports)} of {len(paths)} files landed before it")
+            if complete or not arguments.json:
+                _print(reports, (datetime.now(UTC) - started).total_seconds(), as_json=arguments.json)
     return 0
 
 

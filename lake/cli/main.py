@@ -13,6 +13,7 @@ import sys
 from importlib.metadata import entry_points
 
 from lake import __version__
+from lake.cli.output import say
 from lake.errors import LakeError
 
 EXTENSIONS = "telemetry_lake.commands"
@@ -69,15 +70,34 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader has gone; nothing more can be said on stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "the system refused it"
+        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        _complain("system", f"{place}{reason}", "", {}, as_json=parsed.json)
+        return 1
+    except Exception as error:  # noqa: BLE001 - its text and its traceback could carry rows or keys
+        message = f"an error that should not occur ({type(error).__name__} at {_place(error)})"
+        _complain(
+            "internal", message, "report it with these words; 'lake doctor' checks the lake", {}, as_json=parsed.json
+        )
+        return 1
     return int(code or 0)
+
+
+def _place(error: Exception) -> str:
+    """File and line where an error was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "unknown"  # noqa: PTH119
 
 
 def _complain(code: str, message: str, hint: str, details: dict[str, str | int], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": code, "message": message, "hint": hint, **details}, ensure_ascii=False))
-    print(f"lake: {message}", file=sys.stderr)
+    say(f"lake: {message}")
     if hint:
-        print(f"      {hint}", file=sys.stderr)
+        say(f"hint: {hint}")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lake.errors import UsageError
 
 
 def emit(document: Mapping[str, Any] | Sequence[Any], text: str, *, as_json: bool) -> None:
@@ -19,7 +24,35 @@ def emit(document: Mapping[str, Any] | Sequence[Any], text: str, *, as_json: boo
 
 def say(message: str) -> None:
     """Print a message to stderr."""
-    print(message, file=sys.stderr)
+    print(shown(message), file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    """One line of text with U+FFFD for what would steer a terminal or reorder the line: rows and names may try."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file of mode 0600 that takes its name, and the place of an older one, only when it is whole.
+
+    Raises:
+        UsageError: it cannot be written there, or something else than a file has the name.
+    """
+    if path.name in {"", ".."} or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path} is not the name of a file")
+    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {os.strerror(error.errno or 0)}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
@@ -45,7 +78,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int):
-        return " ".join(str(value).split())
+        return shown(str(value))
     return f"{value:,}"
 
 

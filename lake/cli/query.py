@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
+import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lake.cli import arguments as args
-from lake.cli.output import say, table
+from lake.cli.output import emit, private_file, say, table
 from lake.errors import UsageError
 
 SHOWN_ROWS = 1000
@@ -33,7 +34,9 @@ def register(subparsers: args.Subparsers) -> None:
     query.add_argument("--user", required=True, help="who asks, as the policy names them")
     query.add_argument("--purpose", required=True, help="what for; a purpose of the policy")
     query.add_argument("--role", help="which of the user's roles, if several grant the same")
-    query.add_argument("--format", choices=("table", "csv", "json", "arrow", "parquet"), default="table")
+    query.add_argument(
+        "--format", choices=tuple(_WRITERS), help="form of the result (default: table, or json with --json)"
+    )
     query.add_argument("--output", metavar="FILE", help="write here (mode 0600) instead of stdout")
     query.set_defaults(run=_query)
 
@@ -42,7 +45,9 @@ def _query(arguments: argparse.Namespace) -> int:
     from lake import api
 
     paths = args.secrets(arguments)
-    kind = "json" if arguments.json else arguments.format
+    kind = arguments.format or ("json" if arguments.json else "table")
+    if arguments.json and kind != "json" and not arguments.output:
+        raise UsageError(f"--json and --format {kind} cannot both be on stdout", hint="give --output FILE")
     if kind in {"arrow", "parquet"} and not arguments.output and sys.stdout.isatty():
         raise UsageError(f"{kind} is binary", hint="give --output FILE, or pipe it on")
     connection = api.connect(
@@ -53,12 +58,15 @@ def _query(arguments: argparse.Namespace) -> int:
         key_file=paths.key_file,
         passphrase_file=paths.passphrase_file,
     )
-    with connection:
-        result = connection.sql(arguments.sql)
+    with connection, closing(connection.sql(arguments.sql)) as result:
         with _sink(arguments.output) as sink:
+            # From here on the document on stdout is the result; an error closes it and is not a second one.
+            arguments.json = arguments.json and arguments.output is not None
             rows = _WRITERS[kind](result, sink)
         if arguments.output:
             say(f"{rows:,} rows in {arguments.output}, in the clear: it is yours to protect now")
+            document = {"output": arguments.output, "format": kind, "rows": rows, "receipt": result.receipt}
+            emit(document, "", as_json=arguments.json)
     return 0
 
 
@@ -68,28 +76,46 @@ def _sink(path: str | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    target = Path(path)
-    draft = target.with_name(f".{target.name}.part")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {os.strerror(error.errno or 0)}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with private_file(Path(path)) as file:
+        yield file
+
+
+def _names(result: Any) -> list[str]:
+    """Names of the columns, each once: a name that comes again gets a number, so that no column hides another."""
+    names: list[str] = []
+    for name in result.schema.names:
+        number, free = 0, name
+        while free in names:
+            number += 1
+            free = f"{name}_{number}"
+        names.append(free)
+    return names
+
+
+def _rows(batch: Any) -> Iterator[tuple[Any, ...]]:
+    """Rows of a batch as Python values.
+
+    Raises:
+        UsageError: a time has no Python form, such as infinity.
+    """
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            columns.append(column.to_pylist())
+        except (ValueError, OverflowError):
+            hint = "cast it to VARCHAR in the query, or use --format arrow"
+            raise UsageError(f"the column {name!r} holds times that cannot be written as text", hint=hint) from None
+    return zip(*columns, strict=True)
 
 
 def _write_table(result: Any, sink: BinaryIO) -> int:
+    names = _names(result)
     rows: list[dict[str, Any]] = []
     total = 0
     for batch in result.batches():
         total += batch.num_rows
-        rows += batch.slice(0, max(0, SHOWN_ROWS - len(rows))).to_pylist()
-    text = table(rows, result.schema.names)
+        rows += (dict(zip(names, row, strict=True)) for row in _rows(batch.slice(0, SHOWN_ROWS - len(rows))))
+    text = table(rows, names)
     more = f"\n({total - len(rows):,} more rows: use --format csv)" if total > len(rows) else ""
     sink.write(f"{text}\n({total:,} rows){more}\n".encode())
     return total
@@ -100,8 +126,7 @@ def _write_csv(result: Any, sink: BinaryIO) -> int:
     sink.write(_csv_line(result.schema.names))
     for batch in result.batches():
         total += batch.num_rows
-        columns = [column.to_pylist() for column in batch.columns]
-        sink.writelines(_csv_line(values) for values in zip(*columns, strict=True))
+        sink.writelines(_csv_line(row) for row in _rows(batch))
     return total
 
 
@@ -115,28 +140,56 @@ class _Line:
 
 def _csv_line(values: Any) -> bytes:
     line = _Line()
-    csv.writer(line, lineterminator="\n").writerow(["" if value is None else _plain(value) for value in values])
+    csv.writer(line, lineterminator="\n").writerow([_csv_cell(value) for value in values])
     return line.text.encode()
 
 
+def _csv_cell(value: Any) -> Any:
+    plain = value if isinstance(value, float) else _plain(value)
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False) if isinstance(plain, list | dict) else plain
+
+
 def _write_json(result: Any, sink: BinaryIO) -> int:
+    names = _names(result)
     total = 0
-    sink.write(json.dumps({"columns": result.schema.names, "receipt": result.receipt})[:-1].encode() + b', "rows": [')
-    for batch in result.batches():
-        for row in batch.to_pylist():
-            prefix = b",\n" if total else b"\n"
-            sink.write(prefix + json.dumps(row, default=_plain, ensure_ascii=False).encode())
-            total += 1
-    sink.write(b"\n]}\n")
+    complete = False
+    sink.write(json.dumps({"columns": names, "receipt": result.receipt})[:-1].encode() + b', "rows": [')
+    try:
+        for batch in result.batches():
+            for row in _rows(batch):
+                values = {name: _plain(value) for name, value in zip(names, row, strict=True)}
+                text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+                sink.write((b",\n" if total else b"\n") + text.encode())
+                total += 1
+        complete = True
+    finally:
+        sink.write(b'\n], "complete": ' + json.dumps(complete).encode() + b"}\n")
     return total
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value) if not isinstance(value, str | int | float) else value
+    """A value as JSON has it: null for NaN and infinities, hexadecimal for bytes, text for exact fractions."""
+    match value:
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
+        case float():
+            return value if math.isfinite(value) else None
+        case None | str() | int():
+            return value
+    return _plain_object(value)
+
+
+def _plain_object(value: Any) -> str | int:
+    match value:
+        case datetime() | date() | time():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case Decimal() if value.as_tuple().exponent == 0:
+            return int(value)
+    return str(value)
 
 
 def _write_arrow(result: Any, sink: BinaryIO) -> int:

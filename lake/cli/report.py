@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lake.cli import arguments as args
-from lake.cli.output import emit
-from lake.errors import UsageError
+from lake.cli.output import emit, private_file
 
 if TYPE_CHECKING:
     from lake.api import Lake
@@ -43,12 +41,8 @@ def write_report(path: Path, overview: Overview) -> None:
     """Render and write the page, readable by its owner only."""
     from lake.cli.html_report import render
 
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(render(overview))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {os.strerror(error.errno or 0)}") from None
+    with private_file(path) as file:
+        file.write(render(overview).encode())
 
 
 def build_overview(lake: Lake, scan: Scan | None = None) -> Overview:

@@ -45,8 +45,11 @@ def read_config(root: Path) -> LakeConfig:
         raise IntegrityError(f"{root / CONFIG} cannot be read", hint="restore it from a backup") from None
     try:
         config = LakeConfig(**json.loads(text))
-    except (ValueError, TypeError):
-        raise IntegrityError(f"{root / CONFIG} is damaged", hint="restore it from a backup") from None
+        whole = all(isinstance(value, str) and "\0" not in value for value in list(asdict(config).values())[:-1])
+    except (ValueError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise IntegrityError(f"{root / CONFIG} is damaged", hint="restore it from a backup")
     if config.format != FORMAT:
         raise IntegrityError(f"the lake has format {config.format!s:.8}, not {FORMAT}", hint="upgrade the software")
     return config

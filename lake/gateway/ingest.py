@@ -144,7 +144,9 @@ class Ingest:
             self._home.objects.put(key, content)
 
         settings = self._home.settings
-        return Landing(self._home.directory.enter, self._home.broker, store, settings.threads, settings.landing_bytes)
+        return Landing(
+            self._home.directory.enter, self._home.broker.landing_keys, store, settings.threads, settings.landing_bytes
+        )
 
     def _commit(
         self, delivery: Delivery, contract: Contract, report: BatchReport, files: list[tuple[DataFile, int]]

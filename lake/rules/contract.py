@@ -29,7 +29,10 @@ class FieldType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: a value of it raises its row to at least ``sensitivity``. ``max_length`` in characters."""
+    """One field: a value of it raises its row to at least ``sensitivity``. ``max_length`` in characters.
+
+    A retired field is no longer collected; rows that landed keep it.
+    """
 
     name: str
     type: FieldType
@@ -38,6 +41,7 @@ class Field:
     max_length: int | None = None
     minimum: float | None = None
     maximum: float | None = None
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,9 @@ def parse_contract(text: str, source: str = "contract") -> Contract:
         raise top["events"].error("a contract without event types collects nothing")
     used = {name for event in events.values() for name in event.fields}
     for name, node in top["fields"].items():
-        if name not in used:
-            raise node.error(f"no event type carries the field {name!r}", hint="list it under an event or remove it")
+        if fields[name].retired == (name in used):
+            complaint = "is retired, but an event type carries it" if name in used else "is carried by no event type"
+            raise node.error(f"the field {name!r} {complaint}", hint="list it under an event, or set retired: true")
     purposes = tuple(node.name(NAME) for node in top["purposes"].sequence())
     if not purposes:
         raise top["purposes"].error("name at least one purpose")
@@ -112,7 +117,9 @@ def parse_contract(text: str, source: str = "contract") -> Contract:
 def _field(name: str, node: Node) -> Field:
     if NAME.fullmatch(name) is None or name in RESERVED_COLUMNS:
         raise node.error(f"{name[:64]!r} cannot be the name of a field", hint=f"expected {NAME.pattern}, not reserved")
-    part = node.mapping(required=("type", "sensitivity", "notice"), optional=("max_length", "minimum", "maximum"))
+    part = node.mapping(
+        required=("type", "sensitivity", "notice"), optional=("max_length", "minimum", "maximum", "retired")
+    )
     kind = FieldType(part["type"].one_of([kind.value for kind in FieldType]))
     numeric = kind in {FieldType.INT32, FieldType.INT64, FieldType.FLOAT64}
     for bound in ("minimum", "maximum"):
@@ -133,6 +140,7 @@ def _field(name: str, node: Node) -> Field:
         max_length=length if kind is FieldType.STRING else None,
         minimum=minimum,
         maximum=maximum,
+        retired=part["retired"].boolean() if "retired" in part else False,
     )
 
 
@@ -180,7 +188,7 @@ def check_successor(old: Contract, new: Contract) -> None:
         if successor is None or successor.type is not field.type:
             raise UsageError(
                 f"field {name!r} must stay with type {field.type.value}",
-                hint="stop listing it under events to stop collecting it; rows that landed keep the field",
+                hint="to stop collecting it, take it from the events and set retired: true; rows that landed keep it",
             )
         if successor.sensitivity < field.sensitivity:
             raise UsageError(f"the sensitivity of field {name!r} may not fall", hint="sensitivity only rises")

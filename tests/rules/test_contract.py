@@ -61,7 +61,7 @@ def test_a_contract_is_read_wholly(contract_text):
         ("[app, title, since]", "[app, titel, since]", (19, 19), "not known here"),
         ("[app, title, since]", "[app, title, since, app]", (19, 13), "listed twice"),
         ("required: [app]", "required: [idle]", (20, 16), "not known here"),
-        ("[idle, count, total, speed]", "[idle, count, total]", (13, 10), "no event type carries"),
+        ("[idle, count, total, speed]", "[idle, count, total]", (13, 10), "is carried by no event type"),
         ("  focus:\n", "  Focus:\n", (17, 5), "cannot be the name"),
     ],
 )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from keys.broker import Broker, LandingKey
+from keys.broker import LandingKey
 from keys.refs import FileBinding, PartitionRef
 from lake.clear.arrow_schema import stored_schema
+from lake.clear.landing.ahead import Ahead
 from lake.clear.landing.conform import Conformer
 from lake.clear.landing.encode import EncodedFile, encode
 from lake.clear.landing.split import Slice, gather, split
@@ -23,6 +24,8 @@ from lake.rules.model import DataFile, Partition, Subject
 
 Enter = Callable[[Collection[str]], Mapping[str, Subject]]
 Store = Callable[[str, memoryview], None]
+Keys = Callable[[Collection[PartitionRef]], Callable[[PartitionRef], LandingKey]]
+"""Fresh DEKs for these partitions: all that landing can ask of the broker."""
 SLICES_AT_ONCE = 64
 
 
@@ -31,7 +34,7 @@ class Landing:
     """What landing needs from outside: pseudonyms, fresh DEKs, a place for ciphertext."""
 
     enter: Enter
-    broker: Broker
+    keys: Keys
     store: Store
     threads: int
     budget: int
@@ -47,12 +50,14 @@ def land_rows(
     """
     schema = stored_schema(contract)
     conforming = (conformer.conform(batch) for batch in batches if batch.num_rows)
-    with ThreadPoolExecutor(landing.threads, thread_name_prefix="landing") as pool:
-        for table in gather(conforming, landing.budget):
-            slices = list(split(table))
+    with (
+        ThreadPoolExecutor(landing.threads, thread_name_prefix="landing") as pool,
+        Ahead(map(list, map(split, gather(conforming, landing.budget)))) as gathered,
+    ):
+        for slices in gathered:
             subjects = landing.enter({part.employee for part in slices})
             partitions = [_partition(contract.dataset, part, subjects) for part in slices]
-            issue = landing.broker.landing_keys({_ref(partition) for partition in partitions})
+            issue = landing.keys({_ref(partition) for partition in partitions})
 
             def write(part: Slice, partition: Partition) -> DataFile:
                 rows = part.rows.select(schema.names).cast(schema)

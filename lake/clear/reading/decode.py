@@ -64,10 +64,12 @@ def _check_clear_bytes(file: FileToRead, root: Path) -> None:
         with (root / file.object_key).open("rb") as stream:
             head = stream.read(4)
             length = stream.seek(0, 2)
+            if length != file.length or length < 8:
+                raise _changed(file)
             stream.seek(-8, 2)
             (footer,) = struct.unpack("<I", stream.read(4))
             tail = stream.read(4)
-            if length != file.length or head != _MAGIC or tail != _MAGIC or footer + 8 > length:
+            if head != _MAGIC or tail != _MAGIC or footer + 8 > length:
                 raise _changed(file)
             stream.seek(-8 - footer, 2)
             crypto = stream.read(len(_CRYPTO_HEAD) + 8 + len(_CRYPTO_TAIL))

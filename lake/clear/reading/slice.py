@@ -25,6 +25,10 @@ from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
 BATCH_ROWS = 122_880
 BATCH_READAHEAD = 4
 FRAGMENT_READAHEAD = 4
+MEMORY = pa.system_memory_pool()
+"""Gives memory back when it is freed; the default pool keeps growing over a long scan."""
+FILES_AT_ONCE = 64
+"""Files opened together. What Arrow keeps of an opened file goes with its group, so memory does not grow with files."""
 
 
 @dataclass(slots=True)
@@ -48,11 +52,10 @@ class Slice:
         self.touched = Touched()
         self.failure: LakeError | None = None
         self._plan = plan
-        self._files = {file.object_key: file for file in plan.files}
         self._lock = threading.Lock()
         self._policy = self._policy_filter()
         self._user_filter_in_scanner = plan.row_filter is None and not plan.masks
-        self._dataset = self._make_dataset()
+        self._unified = self._unified_schema()
 
     def _policy_filter(self) -> pc.Expression | None:
         plan = self._plan
@@ -70,14 +73,14 @@ class Slice:
             combined = part if combined is None else combined & part
         return combined
 
-    def _make_dataset(self) -> ds.Dataset:
+    def _unified_schema(self) -> pa.Schema:
+        """Every column that a file or its partition can supply."""
         fields = list(self._plan.stored)
         if SENSITIVITY_COLUMN not in self._plan.stored.names:
             fields.append(pa.field(SENSITIVITY_COLUMN, pa.int8()))
         if EMPLOYEE_COLUMN in self._plan.schema.names:
             fields.append(pa.field(EMPLOYEE_COLUMN, pa.string()))
-        fragments = [fragment(file, self._plan.location) for file in self._plan.files]
-        return ds.FileSystemDataset(fragments, pa.schema(fields), ds.ParquetFileFormat())
+        return pa.schema(fields)
 
     def scan(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> pa.RecordBatchReader:
         """A fresh stream of the slice.
@@ -147,15 +150,20 @@ class Slice:
     def _decoded(
         self, columns: list[str], condition: pc.Expression | None
     ) -> Iterator[tuple[FileToRead, pa.RecordBatch]]:
-        scanner = self._dataset.scanner(
-            columns=columns,
-            filter=condition,
-            batch_size=BATCH_ROWS,
-            batch_readahead=BATCH_READAHEAD,
-            fragment_readahead=FRAGMENT_READAHEAD,
-        )
-        for tagged in scanner.scan_batches():
-            yield self._files[tagged.fragment.path], tagged.record_batch
+        for start in range(0, len(self._plan.files), FILES_AT_ONCE):
+            group = {file.object_key: file for file in self._plan.files[start : start + FILES_AT_ONCE]}
+            fragments = [fragment(file, self._plan.location) for file in group.values()]
+            dataset = ds.FileSystemDataset(fragments, self._unified, ds.ParquetFileFormat())
+            scanner = dataset.scanner(
+                columns=columns,
+                filter=condition,
+                batch_size=BATCH_ROWS,
+                batch_readahead=BATCH_READAHEAD,
+                fragment_readahead=FRAGMENT_READAHEAD,
+                memory_pool=MEMORY,
+            )
+            for tagged in scanner.scan_batches():
+                yield group[tagged.fragment.path], tagged.record_batch
 
 
 def _both(left: pc.Expression | None, right: pc.Expression | None) -> pc.Expression | None:

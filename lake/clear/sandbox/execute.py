@@ -161,13 +161,14 @@ class _Deadline:
 
 
 _BIND_TIME = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
-_CLASSES: tuple[tuple[type[Exception], str], ...] = (
-    (duckdb.OutOfMemoryException, "out of memory: narrow the query or aggregate earlier"),
-    (duckdb.ConversionException, "a value could not be converted: use TRY_CAST"),
-    (duckdb.OutOfRangeException, "a number went out of its range"),
-    (duckdb.InvalidInputException, "a function did not accept its input"),
-    (duckdb.InterruptException, "it was interrupted"),
+_CLASSES = (
+    ("Out of Memory Error:", duckdb.OutOfMemoryException, "out of memory: narrow the query or aggregate earlier"),
+    ("Conversion Error:", duckdb.ConversionException, "a value could not be converted: use TRY_CAST"),
+    ("Out of Range Error:", duckdb.OutOfRangeException, "a number went out of its range"),
+    ("Invalid Input Error:", duckdb.InvalidInputException, "a function did not accept its input"),
+    ("INTERRUPT Error:", duckdb.InterruptException, "it was interrupted"),
 )
+"""How the engine's text begins, its class, and what it means: through an Arrow stream only the text comes."""
 
 
 def _engine_error(error: Exception, *, untouched: bool) -> LakeError:
@@ -175,7 +176,7 @@ def _engine_error(error: Exception, *, untouched: bool) -> LakeError:
     if untouched and isinstance(error, _BIND_TIME):
         first = str(error).split("\n", 1)[0][:300]
         return QueryRefusedError(f"the query does not fit the tables: {first}", hint="check names and types")
-    for kind, meaning in _CLASSES:
-        if isinstance(error, kind):
+    for beginning, kind, meaning in _CLASSES:
+        if isinstance(error, kind) or str(error).startswith(beginning):
             return QueryFailedError(f"the query failed: {meaning}", engine=kind.__name__)
-    return QueryFailedError("the query failed in the engine", engine=type(error).__name__)
+    return QueryFailedError("the query failed in the engine")

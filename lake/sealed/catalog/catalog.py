@@ -236,10 +236,9 @@ class Catalog:
             ]
 
     def object_keys(self) -> set[str]:
-        """Keys of every object that a live row names."""
-        query = sa.select(tables.files.c.object_key).where(tables.files.c.removed_seq.is_(None))
+        """Keys of every object that any row names, live or removed: none of these is an orphan."""
         with self.database.reading() as connection:
-            return set(connection.execute(query).scalars())
+            return set(connection.execute(sa.select(tables.files.c.object_key)).scalars())
 
     def summary(self) -> list[dict[str, Any]]:
         """Files, rows, bytes, employees and times by dataset and sensitivity."""

@@ -92,6 +92,9 @@ def verify(connection: sa.Connection, mac: Mac) -> Head:
     Raises:
         IntegrityError: names the first commit that does not hold.
     """
+    if connection.execute(sa.select(tables.files.c.file_id).where(tables.files.c.removed_seq.is_not(None))).first():
+        # No commit of this version removes a file, so nothing but a hand from outside can have set it.
+        raise IntegrityError("a file was marked as removed by no commit", hint="restore the catalog from a backup")
     lines: dict[int, list[bytes]] = {}
     for table in tables.CHAINED:
         for row in connection.execute(sa.select(table)).mappings():

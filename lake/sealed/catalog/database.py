@@ -6,7 +6,7 @@ SQLite runs in WAL mode with full synchronisation and overwrites what it deletes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ class Database:
         """
         if not create and not path.is_file():
             raise IntegrityError(f"the {name} is missing", hint=f"restore {path.name} from a backup")
+        if create:
+            with suppress(OSError):  # SQLite itself will say what is wrong
+                path.touch(mode=0o600)  # what it lays beside takes the same mode
         return cls(sa.URL.create("sqlite", database=str(path)), name)
 
     @contextmanager

@@ -52,7 +52,7 @@ def test_every_column_counts(catalog, path, table, column):
     for new in _others(old):
         path.write_bytes(content)
         assert tamper(path, f"UPDATE {table} SET {column} = ? WHERE rowid = ?", new, key) == 1
-        if table == "files" and column in tables.REWRAPPED:
+        if table == "files" and column in tables.REWRAPPED - {"removed_seq"}:
             catalog.verify()
         else:
             refused(catalog)
@@ -119,10 +119,18 @@ def test_a_missing_or_swapped_commit_is_found(catalog, path):
 
 
 def test_what_rotation_rewraps_may_change(catalog, path):
-    """KEK, version, wrap and removal of a file are not the commit's: they authenticate themselves."""
+    """KEK, version and wrap of a file are not the commit's: they authenticate themselves."""
     assert {"kek_id", "kek_version", "wrapped_dek", "removed_seq"} == tables.REWRAPPED
-    tamper(path, "UPDATE files SET kek_id = 'new', kek_version = 2, wrapped_dek = randomblob(110), removed_seq = 6")
+    tamper(path, "UPDATE files SET kek_id = 'new', kek_version = 2, wrapped_dek = randomblob(110)")
     assert catalog.verify() == catalog.head()
+
+
+def test_a_file_is_not_removed_by_hand(catalog, path):
+    """A file marked as removed without a commit is noticed, and its object is not taken for an orphan."""
+    before = catalog.object_keys()
+    tamper(path, "UPDATE files SET removed_seq = 6")
+    refused(catalog)
+    assert catalog.object_keys() == before != set()
 
 
 def test_another_key_does_not_verify(catalog):
