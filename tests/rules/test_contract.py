@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lake.errors import DocumentError, UsageError
 from lake.rules.contract import DEFAULT_MAX_LENGTH, FieldType, check_successor, parse_contract
+
+MOUSE = Path(__file__).resolve().parents[2] / "examples" / "contracts" / "mouse.yaml"
 
 
 def change(text, *pairs):
@@ -114,3 +118,21 @@ def test_a_later_version_cannot_break_old_files(contract_text, pairs, words):
         pairs = [("version: 1", "version: 2"), *pairs]
     with pytest.raises(UsageError, match=words):
         check_successor(parse_contract(contract_text), parse_contract(change(contract_text, *pairs)))
+
+
+def test_a_field_is_retired_by_saying_so() -> None:
+    """A successor takes a field from every event and keeps it as retired; a retired field is carried by none."""
+    old = parse_contract(MOUSE.read_text(encoding="utf-8"))
+    text = (
+        old.text.replace("version: 1", "version: 2")
+        .replace(", direction", "")
+        .replace("    required: [direction]\n", "")
+    )
+    with pytest.raises(DocumentError, match="is carried by no event type"):
+        parse_contract(text)
+    retired = text.replace("  direction:\n", "  direction:\n    retired: true\n")
+    new = parse_contract(retired)
+    check_successor(old, new)
+    assert new.fields["direction"].retired
+    with pytest.raises(DocumentError, match="is retired, but an event type carries it"):
+        parse_contract(old.text.replace("  direction:\n", "  direction:\n    retired: true\n"))
