@@ -6,6 +6,7 @@ python examples/scan_for_plaintext.py FOLDER < needles.txt     (one text a line)
 from __future__ import annotations
 
 import base64
+import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 MAX_UNPACKED = 64 * 1024 * 1024
-WINDOW = 1024 * 1024
+FEED = 4096
 CHUNK = 4 * 1024 * 1024
 BUCKETS = 1 << 20
 
@@ -63,20 +64,44 @@ def forms(needle: str) -> Iterator[tuple[str, bytes]]:
 
 def unpacked(content: bytes) -> Iterator[bytes]:
     """Whatever gzip, zlib or zstd streams stand in the bytes, unpacked as far as they go."""
+    view = memoryview(content)
     for magic in (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"):
         for at in _places(content, magic):
-            try:
-                text = zlib.decompressobj(wbits=47).decompress(content[at : at + WINDOW], MAX_UNPACKED)
-            except zlib.error:
-                continue
+            text = _inflated(view[at:])
             if len(text) > 16:
                 yield text
     for at in _places(content, b"\x28\xb5\x2f\xfd"):
-        stream = pa.CompressedInputStream(pa.BufferReader(content[at:]), "zstd")
-        try:
-            yield stream.read(MAX_UNPACKED)
-        except (OSError, pa.ArrowException):
-            continue
+        yield _read_zstd(view[at:])
+
+
+def _inflated(stream: memoryview) -> bytes:
+    """What comes out of a gzip or zlib stream before it ends or breaks."""
+    unpacker = zlib.decompressobj(wbits=47)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for start in range(0, len(stream), FEED):
+            parts.append(unpacker.decompress(stream[start : start + FEED], MAX_UNPACKED - size))
+            size += len(parts[-1])
+            if unpacker.eof or size >= MAX_UNPACKED:
+                break
+    except zlib.error:
+        pass
+    return b"".join(parts)
+
+
+def _read_zstd(stream: memoryview) -> bytes:
+    """What comes out of a zstd stream before it ends or breaks."""
+    unpacker = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(stream)), "zstd")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while size < MAX_UNPACKED and (part := unpacker.read(FEED)):
+            parts.append(part)
+            size += len(part)
+    except (OSError, pa.ArrowException):
+        pass
+    return b"".join(parts)
 
 
 def _places(content: bytes, magic: bytes) -> Iterator[int]:
@@ -117,8 +142,14 @@ class Matcher:
 
 
 def scan(folder: Path, needles: Iterable[str]) -> ScanResult:
-    """Search every file below ``folder``, and every name of a file."""
+    """Search every file below ``folder``, and every name of a file.
+
+    Raises:
+        ValueError: a text is shorter than 4 bytes: it would be found by chance, or not at all.
+    """
     wanted = sorted(set(needles))
+    if any(len(needle.encode()) < 4 for needle in wanted):
+        raise ValueError("texts to look for have at least 4 bytes")
     matcher = Matcher((needle, form, pattern) for needle in wanted for form, pattern in forms(needle))
     hits: list[Hit] = []
     files = size = inside = 0
@@ -128,7 +159,7 @@ def scan(folder: Path, needles: Iterable[str]) -> ScanResult:
         size += len(content)
         name = path.relative_to(folder).as_posix()
         hits += [Hit(name, needle, form) for needle, form in sorted(matcher.find(content))]
-        hits += [Hit(name, needle, f"name, {form}") for needle, form in sorted(matcher.find(name.encode()))]
+        hits += [Hit(name, needle, f"name, {form}") for needle, form in sorted(matcher.find(os.fsencode(name)))]
         for text in unpacked(content):
             inside += len(text)
             hits += [Hit(name, needle, f"compressed {form}") for needle, form in sorted(matcher.find(text))]

@@ -8,6 +8,9 @@ from typing import Any
 
 from lake.cli import arguments as args
 from lake.cli.output import emit, progress, table
+from lake.errors import UsageError
+
+MAX_GRACE_HOURS = 1_000_000
 
 
 def register(subparsers: Any) -> None:
@@ -28,6 +31,8 @@ def register(subparsers: Any) -> None:
 def _sweep(arguments: argparse.Namespace) -> int:
     from jobs.sealed import sweep  # noqa: PLC0415 - loaded when it is run
 
+    if not 0 <= arguments.grace_hours <= MAX_GRACE_HOURS:
+        raise UsageError("--grace-hours takes a number from 0 on")
     with args.open_lake(arguments) as lake:
         planned = sweep.plan(lake.home, timedelta(hours=arguments.grace_hours))
         removed = 0

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from keys import unlock
 from keys.broker import Broker
 from keys.control import ControlKeys, create_control_secrets
+from keys.errors import KeysError
 from keys.hierarchy import ROOT_NAMES, Hierarchy
 from keys.keystore import KeyStore
 from keys.providers import KeyProvider
 from keys.providers import local as local_provider
 from keys.signing import NoteVerifier
 from lake.clock import Clock, timestamp, utc_now
-from lake.errors import IntegrityError, UsageError
+from lake.errors import IntegrityError, LakeError, UsageError
 from lake.gateway.config import LakeConfig, read_config, write_config
 from lake.gateway.directory import Directory
 from lake.gateway.recorder import Actor, Recorder
@@ -112,6 +114,8 @@ class Home:
     def close(self) -> None:
         """Publish the audit log and give everything back."""
         try:
+            with suppress(LakeError, KeysError):  # the next command will say what is wrong
+                self.anchor_log()
             self.log.close()
         finally:
             self.catalog.database.close()
@@ -129,6 +133,12 @@ class Home:
                 "the audit log is not the one that the broker saw last: it was cut off or replaced",
                 hint="restore the newest copy; nothing is read or changed until then",
             )
+
+    def anchor_log(self) -> None:
+        """Remember the audit log as it stands in the key store, so that entries cut off later are missed."""
+        size = self.log.size
+        if size:
+            self.key_store.advance_anchor("audit", size, self.log.root_at(size))
 
     def advance(self, head: Head | None) -> None:
         """Remember the catalog's newest commit in the key store, so that an older copy of the catalog is noticed."""

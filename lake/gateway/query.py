@@ -212,6 +212,10 @@ class _Outcome:
         self._part += 1
         self.closed = self.closed or final
 
+    def anchor(self) -> None:
+        """Make a log without this entry noticeable."""
+        self._home.anchor_log()
+
 
 class QueryStream:
     """A result on its way out: Arrow batches, each released only after its OUTCOME entry is durable.
@@ -284,6 +288,8 @@ class QueryStream:
         sys.audit("lake.step", "query.computed")
         rows = sum(batch.num_rows for batch in part)
         self._outcome.record("allow", self._slices, rows, size, final=final)
+        if final:
+            self._outcome.anchor()
         sys.audit("lake.step", "query.outcome-recorded")
         return part
 

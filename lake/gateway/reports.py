@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from lake.clock import parse_timestamp
@@ -180,11 +181,10 @@ class Reports:
     def dropped(self) -> dict[tuple[str, str], int]:
         """What did not land, by dataset and reason."""
         found: dict[tuple[str, str], int] = {}
-        for _, entry in self._entries(Interval()):
-            if entry["type"] == entries.BATCH and entry["step"] == "landed":
-                for reason, count in entry["dropped"].items():
-                    key = (entry["dataset"], reason)
-                    found[key] = found.get(key, 0) + count
+        for _, entry in self._landed(Interval()):
+            for reason, count in entry["dropped"].items():
+                key = (entry["dataset"], reason)
+                found[key] = found.get(key, 0) + count
         return found
 
     def blast_radius(self, user: str, within: Interval) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class Reports:
             for outcome in query.outcomes:
                 _merge(did, self._touched(outcome))
                 rows += outcome["rows"]
-            if not query.finished and query.index in released:
+            if not query.finished:
                 open_intents.append(query.index)
                 _merge(possible, scope)
         denials = sum(
@@ -315,15 +315,27 @@ class Reports:
 
     def _collected(self, number: int, within: Interval) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for index, entry in self._entries(within):
-            if entry["type"] == entries.BATCH and entry["step"] == "landed":
-                touched = self._home.recorder.resolve(entry["touched"])
-                levels = [int(level) for level, part in touched.items() if number in entries.members(part["emp"])]
-                if levels:
-                    found.append(
-                        {"time": entry["ts"], "dataset": entry["dataset"], "sensitivities": levels, "entry": index}
-                    )
+        for index, entry in self._landed(within):
+            touched = self._home.recorder.resolve(entry["touched"])
+            levels = [int(level) for level, part in touched.items() if number in entries.members(part["emp"])]
+            if levels:
+                found.append(
+                    {"time": entry["ts"], "dataset": entry["dataset"], "sensitivities": levels, "entry": index}
+                )
         return found
+
+    def _landed(self, within: Interval) -> list[tuple[int, dict[str, Any]]]:
+        """The announcement of every batch that the catalog holds, once.
+
+        Not the entry after the commit: a crash can come between the two, and the batch has landed all the same.
+        """
+        there = self._home.catalog.batch_ids()
+        found = {
+            (entry["dataset"], entry["batch"]): (index, entry)
+            for index, entry in self._entries(within)
+            if entry["type"] == entries.BATCH and entry["step"] == "commit"
+        }
+        return sorted((item for batch, item in found.items() if batch in there), key=itemgetter(0))
 
 
 def _merge(into: Reach, other: Reach) -> None:

@@ -181,6 +181,12 @@ class Catalog:
             return None
         return BatchRecord(dataset, batch_id, row.content, row.contract_version, row.rows, json.loads(row.counts))
 
+    def batch_ids(self) -> set[tuple[str, str]]:
+        """(dataset, batch id) of every landed batch."""
+        columns = (tables.batches.c.dataset, tables.batches.c.batch_id)
+        with self.database.reading() as connection:
+            return {(row.dataset, row.batch_id) for row in connection.execute(sa.select(*columns))}
+
     def land(self, batch: BatchRecord, files: Iterable[tuple[DataFile, int]]) -> chain.Head | None:
         """Make a batch and its files visible in one transaction; None if the same batch has landed already.
 

@@ -1,0 +1,65 @@
+"""``lake doctor``: what it checks and how it exits."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import Shell
+
+
+def states(shell: Shell) -> tuple[int, dict[str, str]]:
+    """Exit code and the state of each check."""
+    ran = shell("doctor", "--json")
+    return ran.code, {finding["check"]: finding["state"] for finding in ran.document}
+
+
+def test_a_sound_lake_is_ok(shell: Shell) -> None:
+    """Every check says so, and it exits with 0."""
+    code, found = states(shell)
+    assert code == 0
+    for check in ("keys", "catalog", "audit log", "contracts", "objects", "stray files"):
+        assert found[check] == "ok"
+    assert "files match their digests" in shell("doctor").out
+
+
+def test_a_changed_object_and_a_lost_one_are_damage(shell: Shell) -> None:
+    """Both are named, the other checks go on, and it exits with 4."""
+    first, second = shell.world.objects()[:2]
+    content = bytearray(first.read_bytes())
+    content[-1] ^= 1
+    first.write_bytes(content)
+    second.unlink()
+    ran = shell("doctor", "--json")
+    damage = [finding["message"] for finding in ran.document if finding["state"] == "damage"]
+    assert ran.code == 4
+    assert any("not what was written" in message for message in damage)
+    assert any("is missing" in message for message in damage)
+    assert {finding["check"] for finding in ran.document if finding["state"] == "ok"} >= {"keys", "catalog"}
+
+
+def test_an_orphan_is_a_warning(shell: Shell) -> None:
+    """What a batch left behind does not fail the check-up, and the remedy is named."""
+    (shell.world.root / "data" / "orphan.parquet").write_bytes(b"PARE")
+    code, found = states(shell)
+    assert (code, found["stray files"]) == (0, "warning")
+    assert "lake jobs sweep" in shell("doctor").out
+
+
+def test_parquet_in_clear_is_damage(shell: Shell) -> None:
+    """A file that anyone can read has no place in the lake."""
+    (shell.world.root / "data" / "planted.parquet").write_bytes(b"PAR1....PAR1")
+    ran = shell("doctor", "--json")
+    assert ran.code == 4
+    assert any("planted.parquet is Parquet in clear" in finding["message"] for finding in ran.document)
+
+
+def test_an_open_folder_is_a_warning(shell: Shell) -> None:
+    """Rights that are too wide are noticed."""
+    shell.world.root.chmod(0o755)
+    code, found = states(shell)
+    assert (code, found["folder"]) == (0, "warning")
+
+
+def test_a_cut_audit_log_is_damage(shell: Shell) -> None:
+    """A log that lost its end is found before anything is done."""
+    path = max((p for p in (shell.world.root / "audit").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-40])
+    assert shell("doctor").code == 4

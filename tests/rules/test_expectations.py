@@ -1,0 +1,103 @@
+"""A table of expectations: how it is read, and what each expectation looks at."""
+
+from __future__ import annotations
+
+import pytest
+
+from lake.errors import DocumentError
+from lake.rules.contract import parse_contract
+from lake.rules.expectations import check_expectations, parse_expectations
+from lake.rules.policy import Policy
+from lake.rules.policy_document import parse_policy
+from tests.world import ADA, BEN, CLEO, CONTRACT, MOODS, POLICY
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    """The policy of the known lake."""
+    contracts = {c.dataset: c for c in (parse_contract(CONTRACT, "events"), parse_contract(MOODS, "moods"))}
+    return parse_policy(POLICY, contracts, "policy")
+
+
+def complaint(policy: Policy, text: str) -> str:
+    """What is said of one expectation about the dataset of the known lake."""
+    found = parse_expectations(f"- {{dataset: events, {text}}}", "table")
+    (outcome,) = check_expectations(found, policy)
+    return outcome.complaint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user: stu, purpose: study, expect: allow",
+        "user: stu, purpose: study, expect: allow, sensitivity: 2, employee_id: pseudonym",
+        "user: stu, purpose: study, expect: allow, sees: [title, app], hides: [flag, said, note]",
+        f"user: coco, purpose: study, expect: allow, employees: [{CLEO}, {ADA}]",
+        f"user: olga, purpose: own_data, expect: allow, employees: [{BEN}]",
+        "user: dual, purpose: study, role: cohort, expect: allow, sensitivity: 3",
+        "user: dual, purpose: study, expect: deny",
+        "user: stu, purpose: own_data, expect: deny",
+        "user: none, purpose: study, expect: deny",
+        "user: stranger, purpose: study, expect: deny",
+    ],
+)
+def test_what_holds_has_no_complaint(policy: Policy, text: str) -> None:
+    """Grants, columns, forms of the id, employees and denials are met."""
+    assert complaint(policy, text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("user: stu, purpose: study, expect: deny", "allowed by role student"),
+        ("user: none, purpose: study, expect: allow", "denied: "),
+        ("user: stranger, purpose: study, expect: allow", "the policy does not know the user"),
+        ("user: stu, purpose: own_data, expect: allow", "denied: "),
+        ("user: dual, purpose: study, expect: allow", "several roles"),
+        ("user: stu, purpose: study, expect: allow, hides: [title]", "sees title"),
+        ("user: stu, purpose: study, expect: allow, sees: [flag]", "does not see flag"),
+        ("user: stu, purpose: study, expect: allow, sees: [no_such_column]", "does not see no_such_column"),
+        ("user: stu, purpose: study, expect: allow, sensitivity: 1", "highest sensitivity is 2"),
+        ("user: stu, purpose: study, expect: allow, employee_id: real", "employee id is pseudonym"),
+        ("user: mina, purpose: study, expect: allow, employee_id: pseudonym", "employee id is absent"),
+        (f"user: stu, purpose: study, expect: allow, employees: [{ADA}]", "covers all employees"),
+        (f"user: coco, purpose: study, expect: allow, employees: [{ADA}, {BEN}]", "covers 2 other employees"),
+        (f"user: coco, purpose: study, expect: allow, employees: [{ADA}]", "covers 2 other employees"),
+    ],
+)
+def test_what_fails_says_what_is_there_instead(policy: Policy, text: str, said: str) -> None:
+    """Each complaint tells the owner of the policy what a user would meet."""
+    assert said in complaint(policy, text)
+
+
+def test_complaints_are_gathered(policy: Policy) -> None:
+    """One expectation that fails twice says both."""
+    text = "user: stu, purpose: study, expect: allow, sensitivity: 4, sees: [note]"
+    assert complaint(policy, text) == "does not see note; highest sensitivity is 2"
+
+
+def test_each_outcome_has_its_line(policy: Policy) -> None:
+    """Outcomes come in the order of the table and lead back to it."""
+    row = "- {user: %s, purpose: p, dataset: d, expect: deny}\n"
+    text = "# table\n" + row % "a" + "\n" + row % "b"
+    outcomes = check_expectations(parse_expectations(text, "table"), policy)
+    assert [(outcome.line, outcome.user, outcome.complaint) for outcome in outcomes] == [(2, "a", ""), (4, "b", "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[]", "table:1:1"),
+        ("user: stu", "table:1:1"),
+        ("- {user: a, purpose: p, dataset: d}", "table:1:3"),
+        ("- {user: a, purpose: p, dataset: d, expect: maybe}", "table:1:45"),
+        ("- {user: a, purpose: p, dataset: d, expect: deny, hide: [x]}", "table:1:51"),
+        ("- {user: a, purpose: p, dataset: d, expect: allow, sensitivity: 5}", "table:1:65"),
+        ("- {user: a, purpose: p, dataset: d, expect: allow, employee_id: true}", "table:1:65"),
+        ("- {user: a, purpose: p, dataset: d, expect: allow, sees: app}", "table:1:58"),
+    ],
+)
+def test_a_table_that_is_not_understood_is_refused(text: str, place: str) -> None:
+    """Unknown keys and values are errors with line and column, never expectations that hold by chance."""
+    with pytest.raises(DocumentError, match=place):
+        parse_expectations(text, "table")
