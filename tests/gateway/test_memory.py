@@ -44,6 +44,7 @@ def measure(world: World, source: str, argument: object) -> tuple[int, int]:
     """Rows and the peak of the resident memory of a child, in bytes."""
     status, out, err = finished(child(world, source, "", 1, argument))
     assert status == 0, err
+    assert len(out.split()) == 2, out[:400]
     rows, peak = out.split()
     return int(rows), int(peak)
 

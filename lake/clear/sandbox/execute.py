@@ -102,6 +102,7 @@ def run(
     for name, table in tables.items():
         connection.register(name, table)
     connection.execute("SET TimeZone = 'UTC'").fetchall()
+    connection.execute("SET enable_progress_bar = false").fetchall()  # it would be drawn on stdout, into the result
     connection.execute("SET lock_configuration = true").fetchall()
     deadline = _Deadline(connection, limits.seconds)
 

@@ -115,3 +115,10 @@ def test_a_result_streams_and_can_be_left() -> None:
     assert next(running.batches).num_rows > 0
     running.close()
     running.close()
+
+
+def test_the_engine_draws_nothing_on_stdout() -> None:
+    """A long query shows no progress bar: stdout belongs to the result."""
+    probe = "SELECT value FROM duckdb_settings() WHERE name = 'enable_progress_bar'"
+    running = run(probe, {}, (), SandboxLimits(threads=1, memory=0))
+    assert [row for batch in running.batches for row in batch.to_pylist()] == [{"value": "false"}]
