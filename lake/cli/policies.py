@@ -94,6 +94,7 @@ def _test(arguments: argparse.Namespace) -> int:
 
     text = args.read_text(arguments.expectations)
     with args.open_lake(arguments) as lake:
+        expectations = parse_expectations(text, arguments.expectations, lake.contracts.newest())
         policy = (
             lake.policies.check(args.read_text(arguments.policy), arguments.policy)
             if arguments.policy
@@ -101,7 +102,7 @@ def _test(arguments: argparse.Namespace) -> int:
         )
     if policy is None:
         raise UsageError("no policy is in force", hint="'lake policy apply', or give --policy")
-    outcomes = check_expectations(parse_expectations(text, arguments.expectations), policy)
+    outcomes = check_expectations(expectations, policy)
     rows = [
         {
             "line": o.line,

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lake.errors import DeniedError
+from lake.rules.contract import Contract
 from lake.rules.document import read_document
-from lake.rules.policy import EmployeeForm, Grant, Policy, decide, scope_employees
+from lake.rules.model import EMPLOYEE_COLUMN
+from lake.rules.policy import EmployeeForm, Grant, Policy, column_types, decide, scope_employees
 
 ALLOW, DENY = "allow", "deny"
 
@@ -45,11 +47,12 @@ class Outcome:
     complaint: str
 
 
-def parse_expectations(text: str, source: str) -> list[Expectation]:
+def parse_expectations(text: str, source: str, contracts: Mapping[str, Contract]) -> list[Expectation]:
     """Read the table.
 
     Raises:
-        DocumentError: it is not one; names line and column.
+        DocumentError: it is not one, or names a dataset or column that no contract has, which would hold for nothing;
+            names line and column.
     """
     found: list[Expectation] = []
     for item in read_document(text, source).sequence():
@@ -57,17 +60,21 @@ def parse_expectations(text: str, source: str) -> list[Expectation]:
             required=("user", "purpose", "dataset", "expect"),
             optional=("role", "sensitivity", "employee_id", "sees", "hides", "employees"),
         )
-        names = {
-            key: tuple(node.string() for node in part[key].sequence())
-            for key in ("sees", "hides", "employees")
+        contract = contracts[part["dataset"].one_of(contracts)]
+        columns = {*column_types(contract), EMPLOYEE_COLUMN}
+        names: dict[str, tuple[str, ...]] = {
+            key: tuple(node.one_of(columns) for node in part[key].sequence())
+            for key in ("sees", "hides")
             if key in part
         }
+        if "employees" in part:
+            names["employees"] = tuple(node.string() for node in part["employees"].sequence())
         found.append(
             Expectation(
                 line=item.node.start_mark.line + 1,
                 user=part["user"].string(),
                 purpose=part["purpose"].string(),
-                dataset=part["dataset"].string(),
+                dataset=contract.dataset,
                 expect=part["expect"].one_of((ALLOW, DENY)),
                 role=part["role"].string() if "role" in part else None,
                 sensitivity=part["sensitivity"].integer(minimum=1, maximum=4) if "sensitivity" in part else None,

@@ -156,7 +156,7 @@ def test_documents_in_pages_are_valid(contracts: dict[str, Contract]) -> None:
         assert parse_mapping(snippet.text, str(snippet)).columns
     policies = {snippet.page: parse_policy(snippet.text, contracts, str(snippet)) for snippet in _tagged("yaml policy")}
     for snippet in _tagged("yaml expectations"):
-        outcomes = check_expectations(parse_expectations(snippet.text, str(snippet)), policies[snippet.page])
+        outcomes = check_expectations(parse_expectations(snippet.text, str(snippet), contracts), policies[snippet.page])
         assert [outcome.complaint for outcome in outcomes if outcome.complaint] == []
 
 
