@@ -295,10 +295,9 @@ class QueryStream:
 
 
 def _touched(source: Slice) -> dict[str, Any]:
-    touched = source.touched
     return {
-        str(level): {"rows": touched.rows[level], "emp": entries.bitmap(numbers)}
-        for level, numbers in sorted(touched.numbers.items())
+        str(level): {"rows": rows, "emp": entries.bitmap(numbers)}
+        for level, (rows, numbers) in sorted(source.touched_so_far().items())
     }
 
 

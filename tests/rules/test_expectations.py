@@ -11,7 +11,6 @@ from lake.rules.policy import Policy
 from lake.rules.policy_document import parse_policy
 from tests.world import ADA, BEN, CLEO, CONTRACT, MOODS, POLICY
 
-
 CONTRACTS = {c.dataset: c for c in (parse_contract(CONTRACT, "events"), parse_contract(MOODS, "moods"))}
 
 

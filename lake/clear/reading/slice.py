@@ -82,6 +82,11 @@ class Slice:
             fields.append(pa.field(EMPLOYEE_COLUMN, pa.string()))
         return pa.schema(fields)
 
+    def touched_so_far(self) -> dict[int, tuple[int, frozenset[int]]]:
+        """Rows and employee numbers by sensitivity, of what has left the slice; a scan may go on meanwhile."""
+        with self._lock:
+            return {level: (self.touched.rows[level], frozenset(who)) for level, who in self.touched.numbers.items()}
+
     def scan(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> pa.RecordBatchReader:
         """A fresh stream of the slice.
 
