@@ -23,7 +23,7 @@ from pyarrow.parquet.encryption import create_decryption_properties
 from bench.measure import BenchError
 from keys.broker import LandingKey
 from keys.refs import FileBinding, WrappedDek
-from lake.clear.landing.encode import ROW_GROUP_ROWS, encode
+from lake.clear.landing.encode import ROW_GROUP_ROWS, encode, layout
 from lake.clear.landing.split import Slice, gather, split
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
 
@@ -42,17 +42,8 @@ class PlainFile:
 
 
 def write_parquet(rows: pa.Table, sink: Any) -> None:
-    """Write rows with the lake's layout; :func:`check_layout` sees to it that it stays the lake's."""
-    texts = [field.name for field in rows.schema if field.type == pa.string()]
-    with pq.ParquetWriter(
-        sink,
-        rows.schema,
-        compression="zstd",
-        use_dictionary=texts,
-        data_page_version="1.0",
-        write_statistics=True,
-        store_schema=False,
-    ) as writer:
+    """Write rows with the lake's layout and without encryption."""
+    with pq.ParquetWriter(sink, rows.schema, **layout(rows.schema)) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
 

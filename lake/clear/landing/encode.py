@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,6 +40,17 @@ class EncodedFile:
     last_ts: datetime
 
 
+def layout(schema: pa.Schema) -> dict[str, Any]:
+    """How rows are laid out in a file, encryption apart: the writer's options."""
+    return {
+        "compression": "zstd",
+        "use_dictionary": [field.name for field in schema if field.type == pa.string()],
+        "data_page_version": "1.0",
+        "write_statistics": True,
+        "store_schema": False,
+    }
+
+
 def _encode_pme(rows: pa.Table, key: LandingKey) -> pa.Buffer:
     if len(key.dek) != 32 or len(key.aad_prefix) != 32:
         raise KeyIntegrityError("a data file needs a 256-bit key and a 32-byte AAD prefix")
@@ -50,17 +62,7 @@ def _encode_pme(rows: pa.Table, key: LandingKey) -> pa.Buffer:
         plaintext_footer=False,
     )
     sink = pa.BufferOutputStream()
-    texts = [field.name for field in rows.schema if field.type == pa.string()]
-    with pq.ParquetWriter(
-        sink,
-        rows.schema,
-        compression="zstd",
-        use_dictionary=texts,
-        data_page_version="1.0",
-        write_statistics=True,
-        store_schema=False,
-        encryption_properties=properties,
-    ) as writer:
+    with pq.ParquetWriter(sink, rows.schema, **layout(rows.schema), encryption_properties=properties) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
 
