@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.clear.arrow_schema import TIMESTAMP, incoming_schema
-from lake.clear.landing.readers.convert import Rows, assemble, from_text, times
+from lake.clear.landing.readers.convert import Rows, all_true, assemble, each_distinct, from_text, times
 from lake.clear.landing.readers.csv_rows import Table, tables
 from lake.clear.landing.readers.inputs import Input
 from lake.errors import UsageError
@@ -30,7 +31,15 @@ MAX_SECONDS = 30 * 86_400
 
 TYPES = {"Move": "mouse_move", "Drag": "mouse_drag", "Pressed": "mouse_press", "Released": "mouse_release"}
 SCROLLS = {"Up": "up", "Down": "down"}
-BUTTONS = {"NoButton": None, "Scroll": None, "Left": "left", "Right": "right", "XButton": "xbutton", "Middle": "middle"}
+STATES = TYPES | dict.fromkeys(SCROLLS, "scroll")
+BUTTONS: dict[str, str | None] = {
+    "NoButton": None,
+    "Scroll": None,
+    "Left": "left",
+    "Right": "right",
+    "XButton": "xbutton",
+    "Middle": "middle",
+}
 
 
 class BalabitSource:
@@ -61,20 +70,20 @@ class BalabitSource:
             return table
         self.dropped["balabit:repeated_header"] += count
         keep = pc.invert(repeated)
-        numbers = [number for number, kept in zip(table.numbers, keep.to_pylist(), strict=True) if kept]
+        numbers = np.asarray(table.numbers)[keep.to_numpy(zero_copy_only=False)].tolist()
         return Table(numbers, {name: column.filter(keep) for name, column in table.columns.items()})
 
     def _batch(self, table: Table) -> pa.RecordBatch:
         places = Rows(self._source, table.numbers)
         count = len(table.numbers)
-        states, buttons = table.columns["state"].to_pylist(), table.columns["button"].to_pylist()
+        states, buttons = table.columns["state"], table.columns["button"]
         found = {
-            EMPLOYEE_COLUMN: pa.array([self._employee] * count, pa.string()),
+            EMPLOYEE_COLUMN: pa.repeat(self._employee, count),
             TIME_COLUMN: places.fit(table.columns["client timestamp"], TIME_COLUMN, TIMESTAMP, self._instants),
-            TYPE_COLUMN: pa.array([self._type(table.numbers[row], state) for row, state in enumerate(states)]),
-            "session": pa.array([self._session] * count, pa.string()),
-            "button": pa.array([self._button(table.numbers[row], button) for row, button in enumerate(buttons)]),
-            "direction": pa.array([SCROLLS.get(state) for state in states], pa.string()),
+            TYPE_COLUMN: self._words(table.numbers, states, "state", STATES),
+            "session": pa.repeat(self._session, count),
+            "button": self._words(table.numbers, buttons, "button", BUTTONS),
+            "direction": each_distinct(states, SCROLLS.get, pa.string()),
             "record timestamp": table.columns["record timestamp"],
         }
         for axis in ("x", "y"):
@@ -85,20 +94,17 @@ class BalabitSource:
 
     def _instants(self, seconds: pa.Array, target: pa.DataType) -> pa.Array:
         elapsed = from_text(seconds, pa.float64())
-        inside = pc.and_(pc.greater_equal(elapsed, 0), pc.less(elapsed, MAX_SECONDS))
-        if not pc.all(inside, min_count=0).as_py():
+        if not all_true(pc.and_(pc.greater_equal(elapsed, 0), pc.less(elapsed, MAX_SECONDS))):
             raise ValueError
         since = times("unix_s")(seconds, target).cast(pa.int64()).cast(pa.duration("us"))
         return pc.add(pa.scalar(self._start, TIMESTAMP), since)
 
-    def _type(self, line: int, state: str) -> str:
-        if state in SCROLLS:
-            return "scroll"
-        if state not in TYPES:
-            raise self._source.malformed("unknown state", hint=f"one of {', '.join((*TYPES, *SCROLLS))}", line=line)
-        return TYPES[state]
-
-    def _button(self, line: int, button: str) -> str | None:
-        if button not in BUTTONS:
-            raise self._source.malformed("unknown button", hint=f"one of {', '.join(BUTTONS)}", line=line)
-        return BUTTONS[button]
+    def _words(
+        self, numbers: Sequence[int], found: pa.Array, column: str, meanings: Mapping[str, str | None]
+    ) -> pa.Array:
+        """What the words of a column mean; one that has no meaning is named by its line."""
+        known = pc.is_in(found, value_set=pa.array(meanings.keys(), pa.string()))
+        if not all_true(known):
+            line = numbers[pc.index(known, False).as_py()]
+            raise self._source.malformed(f"unknown {column}", hint=f"one of {', '.join(meanings)}", line=line)
+        return each_distinct(found, meanings.__getitem__, pa.string())

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -44,6 +45,9 @@ FROM_PYTHON: dict[pa.DataType, frozenset[type]] = {
 RFC3339 = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
 WHOLE = r"^[+-]?\d+$"
 DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+WHOLE_BYTES, DECIMAL_BYTES = b"0123456789-", b"0123456789-.eE"
+"""Of these bytes Arrow parses nothing as a number that the patterns refuse, so that the patterns need not be tried."""
+
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 _FIRST_TIME = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP)
 _LAST_TIME = pa.scalar(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), TIMESTAMP)
@@ -111,9 +115,18 @@ def from_text(values: pa.Array, target: pa.DataType) -> pa.Array:
     if target == TIMESTAMP:
         return rfc3339(values)
     if target == pa.bool_():
-        return pa.array([None if value is None else _boolean(value) for value in values.to_pylist()], target)
-    _require(pc.match_substring_regex(values, DECIMAL if target == pa.float64() else WHOLE))
+        return each_distinct(values, _boolean, target)
+    if target == pa.float64():
+        _require(_holds_only(values, DECIMAL_BYTES) or _all_match(values, DECIMAL))
+    else:
+        _require(_holds_only(values, WHOLE_BYTES) or _all_match(values, WHOLE))
     return _finite(values.cast(target))
+
+
+def each_distinct(values: pa.Array, convert: Callable[[str], object], target: pa.DataType) -> pa.Array:
+    """``convert`` of each text, called once for each distinct one; null stays null. Raises what it raises."""
+    coded = values.dictionary_encode()
+    return pa.array([convert(text) for text in coded.dictionary.to_pylist()], target).take(coded.indices)
 
 
 def from_arrow(values: pa.Array, target: pa.DataType) -> pa.Array:
@@ -143,7 +156,7 @@ def _instants(values: pa.Array) -> pa.Array:
 
 def rfc3339(values: pa.Array) -> pa.Array:
     """Texts with an offset to naive UTC. Raises one of ``REFUSALS``."""
-    _require(pc.match_substring_regex(values, RFC3339))
+    _require(_all_match(values, RFC3339))
     try:
         moments = values.cast(pa.timestamp("us", "UTC"))
     except pa.ArrowInvalid:
@@ -163,7 +176,7 @@ def times(form: str) -> Callable[[pa.Array, pa.DataType], pa.Array]:
         if form in _TO_MICROSECONDS:
             scaled = pc.multiply(from_text(values, pa.float64()), _TO_MICROSECONDS[form])
             return _in_range(pc.round(scaled).cast(pa.int64()).cast(target))
-        return pa.array([None if value is None else _strptime(value, form) for value in values.to_pylist()], target)
+        return each_distinct(values, lambda text: _strptime(text, form), target)
 
     return read
 
@@ -232,14 +245,33 @@ def _known(rows: Rows, column: pa.Array | None, field: pa.Field, count: int) -> 
     return rows.fit(column, field.name, field.type, from_text if column.type == pa.string() else from_arrow)
 
 
-def _require(matches: pa.BooleanArray) -> None:
-    if not pc.all(matches, min_count=0).as_py():
+def _require(fits: bool) -> None:
+    if not fits:
         raise ValueError
+
+
+def _all_match(values: pa.Array, pattern: str) -> bool:
+    return all_true(pc.match_substring_regex(values, pattern))
+
+
+def _holds_only(values: pa.Array, allowed: bytes) -> bool:
+    """Whether the texts, taken together, have no other bytes."""
+    if not len(values):
+        return True
+    _, offsets, data = values.buffers()
+    ends = np.frombuffer(offsets, np.int32)
+    text = data[ends[values.offset] : ends[values.offset + len(values)]] if data else b""
+    return not bytes(text).translate(None, allowed)
+
+
+def all_true(flags: pa.BooleanArray) -> bool:
+    """Whether no row is false; null rows do not count."""
+    return bool(pc.all(flags, min_count=0).as_py())
 
 
 def _finite(values: pa.Array) -> pa.Array:
     if pa.types.is_floating(values.type):
-        _require(pc.is_finite(values))
+        _require(all_true(pc.is_finite(values)))
     return values
 
 
@@ -247,7 +279,7 @@ def _in_range(moments: pa.Array) -> pa.Array:
     """Only what Python's datetime can say, so that no later step fails on it."""
     bounds = pc.min_max(moments)
     if bounds["min"].is_valid:
-        _require(pc.and_(pc.less_equal(_FIRST_TIME, bounds["min"]), pc.less_equal(bounds["max"], _LAST_TIME)))
+        _require(pc.and_(pc.less_equal(_FIRST_TIME, bounds["min"]), pc.less_equal(bounds["max"], _LAST_TIME)).as_py())
     return moments
 
 

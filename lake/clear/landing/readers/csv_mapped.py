@@ -41,7 +41,7 @@ class CsvSource:
     def _batch(self, table: Table) -> pa.RecordBatch:
         count = len(table.numbers)
         named = [(self._mapping.columns.get(name, name), column) for name, column in table.columns.items()]
-        constants = {name: pa.array([text] * count, pa.string()) for name, text in self._mapping.constants.items()}
+        constants = {name: pa.repeat(text, count) for name, text in self._mapping.constants.items()}
         texts = constants | dict(named)
         if len(texts) != len(named) + len(constants):
             raise self._source.malformed("two columns fill one field", hint="map each to a field of its own", line=1)

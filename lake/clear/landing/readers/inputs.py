@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from lake.clear.landing.readers.options import BATCH_BYTES, ReadOptions
@@ -137,10 +139,24 @@ class Bounded:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive lines without their ends; ``first`` is the number of the first, from 1."""
+    """Consecutive lines of UTF-8 text.
+
+    Attributes:
+        first: number of the first line, from 1.
+        count: how many lines, at least 1.
+        longest: bytes of the longest line, without its end; a block that is the rest of another may be below that.
+        text: the lines, each with its end.
+    """
 
     first: int
-    lines: list[str]
+    count: int
+    longest: int
+    text: bytes
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines without their ends."""
+        return self.text[:-1].decode().split("\n")
 
 
 def blocks(source: Input, data: Bounded) -> Iterator[Block]:
@@ -149,47 +165,61 @@ def blocks(source: Input, data: Bounded) -> Iterator[Block]:
     Raises:
         MalformedInputError: empty, not UTF-8, a byte order mark, or a line longer than ``max_line``.
     """
-    first, held, size = 1, list[str](), 0
+    first, held, ends = 1, b"", np.empty(0, np.int64)
     for piece in _whole_lines(source, data):
-        lines = piece.split(b"\n")
-        start = first + len(held)
-        longest = max(map(len, lines))
-        if longest > source.options.max_line:
-            number = next(number for number, line in enumerate(lines, start) if len(line) == longest)
-            raise _too_long(source, number)
-        held += _decode(source, piece, start).split("\n")
-        size += len(piece)
-        while len(held) >= source.options.batch_rows or (held and size >= BATCH_BYTES):
-            full, held = held[: source.options.batch_rows], held[source.options.batch_rows :]
-            yield Block(first, full)
-            first, size = first + len(full), 0
+        _check(source, piece, first + len(ends))
+        ends = np.concatenate([ends, _line_ends(piece) + len(held)])
+        held += piece
+        taken, begin = 0, 0
+        while len(ends) - taken >= source.options.batch_rows or (
+            len(ends) > taken and len(held) - begin >= BATCH_BYTES
+        ):
+            cut = ends[taken : taken + source.options.batch_rows]
+            yield _block(first, held, begin, cut)
+            first, taken, begin = first + len(cut), taken + len(cut), int(cut[-1])
+        held, ends = held[begin:], ends[taken:] - begin
     if held:
-        yield Block(first, held)
+        yield _block(first, held, 0, ends)
     elif first == 1:
         raise source.malformed("is empty", hint="nothing was written to it; send it again")
 
 
+def _block(first: int, text: bytes, begin: int, ends: npt.NDArray[np.int64]) -> Block:
+    longest = int(np.diff(ends, prepend=begin).max()) - 1
+    return Block(first, len(ends), longest, text[begin : int(ends[-1])])
+
+
+def _line_ends(text: bytes) -> npt.NDArray[np.int64]:
+    """Offsets just after each line end."""
+    return np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+
+
 def _whole_lines(source: Input, data: Bounded) -> Iterator[bytes]:
-    """Pieces that end where a line ends, without that last line end."""
+    """Pieces of whole lines; the last line of the input is given an end if it has none."""
     rest, number = b"", 1
     while chunk := data.read():
         rest += chunk
         if number == 1 and rest.startswith(BOM):
             raise source.malformed("begins with a byte order mark", hint="save it as UTF-8 without one", line=1)
-        end = rest.rfind(b"\n")
-        if end >= 0:
+        end = rest.rfind(b"\n") + 1
+        if end:
             yield rest[:end]
-            number += rest.count(b"\n", 0, end + 1)
-            rest = rest[end + 1 :]
+            number += rest.count(b"\n", 0, end)
+            rest = rest[end:]
         if len(rest) > source.options.max_line:
             raise _too_long(source, number)
     if rest:
-        yield rest
+        yield rest + b"\n"
 
 
-def _decode(source: Input, piece: bytes, first: int) -> str:
+def _check(source: Input, piece: bytes, first: int) -> None:
+    """Refuse lines that are too long or not UTF-8; ``first`` is the number of the first."""
+    if len(piece) > source.options.max_line:
+        lengths = np.diff(_line_ends(piece), prepend=0) - 1
+        if lengths.max() > source.options.max_line:
+            raise _too_long(source, first + int(lengths.argmax()))
     try:
-        return piece.decode()
+        piece.decode()
     except UnicodeDecodeError as error:
         line = first + piece.count(b"\n", 0, error.start)
         raise source.malformed("not UTF-8", hint="write the file as UTF-8", line=line) from None
