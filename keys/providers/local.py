@@ -10,15 +10,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from keys import envelope
 from keys.errors import KeyStateError, KeyStoreLockedError, KeyStoreMissingError, SecretFileError
-from keys.providers import ProviderKey
-from keys.providers.local_file import SALT_BYTES, Header, RootKeys, device_id, encode, open_keys, parse
+from keys.providers import KeyToWrap, ProviderKey, WrappedKey
+from keys.providers.local_file import SALT_BYTES, Header, RootKeys, Versions, device_id, encode, open_keys, parse
 from keys.refs import KeyState
 from keys.secretfiles import read_secret_file, sync_folder, write_secret_file
 from keys.unlock import KdfParameters, UnlockSecret
@@ -80,6 +80,9 @@ class LocalProvider:
     def __repr__(self) -> str:
         return f"LocalProvider({str(self._folder)!r})"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("keys are not pickled")
+
     @property
     def lake(self) -> str:
         """The id of the lake that this key store belongs to."""
@@ -104,49 +107,73 @@ class LocalProvider:
         versions = self._versions(name)
         return ProviderKey(name, max(versions), {number: state for number, (state, _) in versions.items()})
 
-    def wrap(self, name: str, version: int, plaintext: bytes, bound_to: bytes) -> bytes:
+    def wrap(self, name: str, version: int, items: Sequence[KeyToWrap]) -> list[bytes]:
         """See KeyProvider."""
-        state, key = self._version(name, version)
-        if not state.wraps:
-            raise KeyStateError(f"version {version} of the key {name!r} is {state.value} and does not wrap")
-        return envelope.seal(key, plaintext, bound_to)
+        key = self._wrapping(name, version)
+        return [envelope.seal(key, item.key, item.bound_to) for item in items]
 
-    def unwrap(self, name: str, version: int, blob: bytes, bound_to: bytes) -> bytes:
+    def unwrap(self, name: str, items: Sequence[WrappedKey]) -> list[bytes]:
         """See KeyProvider."""
-        state, key = self._version(name, version)
-        if not state.unwraps:
-            raise KeyStateError(f"version {version} of the key {name!r} is {state.value} and does not unwrap")
-        return envelope.unseal(key, blob, bound_to)
+        self._follow()
+        versions = self._versions(name)
+        return [self._open(name, versions, item) for item in items]
 
-    def new_version(self, name: str) -> int:
+    def rewrap(self, name: str, version: int, items: Sequence[WrappedKey]) -> list[bytes]:
+        """See KeyProvider."""
+        key = self._wrapping(name, version)
+        versions = self._versions(name)
+        return [envelope.seal(key, self._open(name, versions, item), item.bound_to) for item in items]
+
+    def new_version(self, name: str, after: int) -> int:
         """See KeyProvider."""
         with self._changing():
             versions = self._versions(name)
             current = max(versions)
-            versions[current] = (KeyState.DECRYPT_ONLY, versions[current][1])
-            versions[current + 1] = (KeyState.ENABLED, envelope.new_key())
-            return current + 1
+            if after > current:
+                raise KeyStateError(f"the key {name!r} has no version {after}")
+            if current == after:
+                versions[current] = (KeyState.DECRYPT_ONLY, versions[current][1])
+                versions[current + 1] = (KeyState.ENABLED, envelope.new_key())
+            return max(versions)
 
     def trim(self, name: str, below: int) -> None:
         """See KeyProvider. Replaces the device secret, so that older copies of the file no longer open."""
+        found = self.describe(name)
+        if below > found.current:
+            raise KeyStateError(f"the current version of the key {name!r} cannot be trimmed")
+        if all(state is KeyState.DESTROYED for number, state in found.versions.items() if number < below):
+            return
         with self._changing(new_device=True):
             versions = self._versions(name)
-            if below > max(versions):
-                raise KeyStateError(f"the current version of the key {name!r} cannot be trimmed")
             for number in [number for number in versions if number < below]:
                 versions[number] = (KeyState.DESTROYED, b"")
 
-    def _versions(self, name: str) -> dict[int, tuple[KeyState, bytes]]:
+    def close(self) -> None:
+        """Nothing to give back: files are opened for each change only."""
+
+    def _versions(self, name: str) -> Versions:
         if name not in self._keys:
             raise KeyStateError(f"there is no key {name!r} in the key store")
         return self._keys[name]
 
-    def _version(self, name: str, version: int) -> tuple[KeyState, bytes]:
+    def _wrapping(self, name: str, version: int) -> bytes:
         self._follow()
-        versions = self._versions(name)
+        state, key = self._version(name, self._versions(name), version)
+        if not state.wraps:
+            raise KeyStateError(f"version {version} of the key {name!r} is {state.value} and does not wrap")
+        return key
+
+    @staticmethod
+    def _version(name: str, versions: Versions, version: int) -> tuple[KeyState, bytes]:
         if version not in versions:
             raise KeyStateError(f"there is no version {version} of the key {name!r}")
         return versions[version]
+
+    def _open(self, name: str, versions: Versions, item: WrappedKey) -> bytes:
+        state, key = self._version(name, versions, item.version)
+        if not state.unwraps:
+            raise KeyStateError(f"version {item.version} of the key {name!r} is {state.value} and does not unwrap")
+        return envelope.unseal(key, item.blob, item.bound_to)
 
     @contextmanager
     def _changing(self, *, new_device: bool = False) -> Iterator[None]:

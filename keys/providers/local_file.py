@@ -23,8 +23,10 @@ _NONCE, _TAG = 12, 16
 SALT_BYTES = 16
 LOCKED = "the key store does not open: wrong key file or passphrase, or the file is damaged"
 
-RootKeys = dict[str, dict[int, tuple[KeyState, bytes]]]
-"""State and bytes of every version of every root key."""
+Versions = dict[int, tuple[KeyState, bytes]]
+"""State and bytes of every version of one root key."""
+
+RootKeys = dict[str, Versions]
 
 
 @dataclass(frozen=True, slots=True)

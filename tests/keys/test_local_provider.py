@@ -1,71 +1,36 @@
-"""The local key store: what opens it, what survives a crash, and what a destroyed key's old copies are worth."""
+"""The local key store: what opens it, and what a damaged, foreign or half-made one is worth."""
 
 from __future__ import annotations
 
 import json
-import signal
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from keys.errors import KeyIntegrityError, KeysError, KeyStateError, KeyStoreLockedError, SecretFileError
-from keys.providers import local, local_file
-from keys.providers.local import DEVICE, NEXT_DEVICE, STORE, LocalProvider
-from keys.refs import KeyState
+from keys.providers import KeyToWrap, WrappedKey, local, local_file
+from keys.providers.local import DEVICE, STORE, LocalProvider
 from keys.unlock import KEY_FILE, PASSPHRASE, KdfParameters, UnlockSecret
+from tests.keys.local_store import BOUND, overwrite, unwrap, wrap
 
 LAKE = "lake-one"
-BOUND = b"bound to this"
-
-TRIMMING = """
-import os, signal, sys
-from pathlib import Path
-from keys.providers.local import LocalProvider
-from keys.unlock import KEY_FILE, UnlockSecret
-
-def hook(event, arguments):
-    if event == "lake.step" and arguments[0] == sys.argv[3]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-provider = LocalProvider(Path(sys.argv[1]), UnlockSecret(KEY_FILE, sys.argv[2].encode()))
-sys.addaudithook(hook)
-provider.trim("root", 2)
-"""
-
-ROTATING = """
-import sys
-from pathlib import Path
-from keys.providers.local import LocalProvider
-from keys.unlock import KEY_FILE, UnlockSecret
-
-provider = LocalProvider(Path(sys.argv[1]), UnlockSecret(KEY_FILE, sys.argv[2].encode()))
-for _ in range(15):
-    print(provider.new_version("root"), flush=True)
-"""
-
-
-def overwrite(path, content):
-    """Replace the content of a secret file as an attacker would, rights unchanged."""
-    path.write_bytes(content)
-    path.chmod(0o600)
 
 
 def test_what_was_wrapped_opens_after_reopening(folder, secret):
     """A blob opens in another process's provider, under its own name, version and context only."""
     first = LocalProvider(folder, secret)
     first.create(["other"])
-    blob = first.wrap("root", 1, b"the key", BOUND)
+    blob = wrap(first, 1, b"the key")
     again = LocalProvider(folder, secret)
     assert again.lake == LAKE
-    assert again.unwrap("root", 1, blob, BOUND) == b"the key"
+    assert unwrap(again, 1, blob) == b"the key"
     for name, bound_to in (("other", BOUND), ("root", b"bound to that")):
         with pytest.raises(KeyIntegrityError):
-            again.unwrap(name, 1, blob, bound_to)
+            unwrap(again, 1, blob, name, bound_to)
     for name, version in (("none", 1), ("root", 2), ("root", 0)):
         with pytest.raises(KeyStateError):
-            again.unwrap(name, version, blob, BOUND)
+            unwrap(again, version, blob, name)
 
 
 def test_a_key_store_is_made_once(folder, secret):
@@ -173,101 +138,6 @@ def test_a_store_open_to_others_is_refused(folder, secret):
     LocalProvider(folder, secret)
 
 
-def test_states_decide_what_a_version_does(folder, secret):
-    """A former version unwraps and does not wrap; a destroyed one does neither and keeps no bytes."""
-    provider = LocalProvider(folder, secret)
-    blob = provider.wrap("root", 1, b"the key", BOUND)
-    assert provider.new_version("root") == 2
-    assert dict(provider.describe("root").versions) == {1: KeyState.DECRYPT_ONLY, 2: KeyState.ENABLED}
-    assert provider.unwrap("root", 1, blob, BOUND) == b"the key"
-    with pytest.raises(KeyStateError, match="decrypt_only"):
-        provider.wrap("root", 1, b"the key", BOUND)
-    provider.trim("root", 2)
-    for each in (provider, LocalProvider(folder, secret)):
-        assert each.describe("root").versions[1] is KeyState.DESTROYED
-        assert each._keys["root"][1][1] == b""
-        with pytest.raises(KeyStateError, match="destroyed"):
-            each.unwrap("root", 1, blob, BOUND)
-        with pytest.raises(KeyStateError, match="destroyed"):
-            each.wrap("root", 1, b"the key", BOUND)
-
-
-@pytest.mark.parametrize("state", [state for state in KeyState if not state.unwraps])
-def test_a_suspended_version_does_nothing(folder, secret, state):
-    """Disabled, compromised and doomed versions neither wrap nor unwrap."""
-    provider = LocalProvider(folder, secret)
-    blob = provider.wrap("root", 1, b"the key", BOUND)
-    provider._keys["root"][1] = (state, provider._keys["root"][1][1])
-    with pytest.raises(KeyStateError):
-        provider.wrap("root", 1, b"the key", BOUND)
-    with pytest.raises(KeyStateError):
-        provider.unwrap("root", 1, blob, BOUND)
-
-
-def test_the_current_version_is_never_trimmed(folder, secret):
-    """Trimming above the current version is refused and destroys nothing."""
-    provider = LocalProvider(folder, secret)
-    provider.new_version("root")
-    with pytest.raises(KeyStateError):
-        provider.trim("root", 3)
-    provider.trim("root", 1)
-    assert provider.describe("root").versions[1] is KeyState.DECRYPT_ONLY
-    assert LocalProvider(folder, secret).wrap("root", 2, b"x", BOUND)
-
-
-def test_an_old_copy_stays_closed_after_a_trim(folder, secret, tmp_path):
-    """The store file of before, with the right key file, does not open: alone, in place, or with the new device."""
-    provider = LocalProvider(folder, secret)
-    blob = provider.wrap("root", 1, b"the key", BOUND)
-    provider.new_version("root")
-    old, old_device = (folder / STORE).read_bytes(), (folder / DEVICE).read_bytes()
-    provider.trim("root", 2)
-    assert (folder / DEVICE).read_bytes() != old_device
-    assert not (folder / NEXT_DEVICE).exists()
-    current = (folder / STORE).read_bytes()
-    overwrite(folder / STORE, old)
-    with pytest.raises(KeyStoreLockedError):
-        LocalProvider(folder, secret)
-    # Claiming the current device in the old header does not help: the key itself is another.
-    parsed = local_file.parse(old)
-    relabelled = replace(parsed.header, device=local_file.device_id((folder / DEVICE).read_bytes()))
-    overwrite(folder / STORE, relabelled.encode() + parsed.body)
-    with pytest.raises(KeyStoreLockedError):
-        LocalProvider(folder, secret)
-    overwrite(folder / STORE, current)
-    with pytest.raises(KeyStateError):
-        LocalProvider(folder, secret).unwrap("root", 1, blob, BOUND)
-
-
-@pytest.mark.parametrize("step", ["keystore.next-device-written", "keystore.replaced", "keystore.device-replaced"])
-def test_a_kill_during_a_trim_leaves_a_store_that_opens(folder, secret, child, step):
-    """After kill -9 the store opens, the version is whole or destroyed, and trimming again ends the same."""
-    provider = LocalProvider(folder, secret)
-    blob = provider.wrap("root", 1, b"the key", BOUND)
-    provider.new_version("root")
-    newer = provider.wrap("root", 2, b"newer", BOUND)
-    old, old_device = (folder / STORE).read_bytes(), (folder / DEVICE).read_bytes()
-    process = child(TRIMMING, folder, secret.secret.decode(), step)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL, errors
-    again = LocalProvider(folder, secret)
-    destroyed = step != "keystore.next-device-written"
-    if destroyed:
-        with pytest.raises(KeyStateError):
-            again.unwrap("root", 1, blob, BOUND)
-    else:
-        assert again.unwrap("root", 1, blob, BOUND) == b"the key"
-    for _ in range(2):
-        again.trim("root", 2)
-        assert again.describe("root").versions[1] is KeyState.DESTROYED
-        assert LocalProvider(folder, secret).unwrap("root", 2, newer, BOUND) == b"newer"
-    assert sorted(path.name for path in folder.iterdir()) == sorted([DEVICE, STORE, local.LOCK])
-    assert (folder / DEVICE).read_bytes() != old_device
-    overwrite(folder / STORE, old)
-    with pytest.raises(KeyStoreLockedError):
-        LocalProvider(folder, secret)
-
-
 def test_a_failed_write_changes_nothing(folder, secret, monkeypatch):
     """When the new file cannot be written, the provider goes on with what is on disk."""
     provider = LocalProvider(folder, secret)
@@ -276,35 +146,37 @@ def test_a_failed_write_changes_nothing(folder, secret, monkeypatch):
         raise SecretFileError("no space")
 
     monkeypatch.setattr(local, "write_secret_file", full)
-    for change in (lambda: provider.new_version("root"), lambda: provider.create(["fresh"])):
+    for change in (lambda: provider.new_version("root", 1), lambda: provider.create(["fresh"])):
         with pytest.raises(SecretFileError):
             change()
     monkeypatch.undo()
     assert provider.describe("root").current == 1
     assert LocalProvider(folder, secret).describe("root").current == 1
-    assert provider.new_version("root") == 2
+    assert provider.new_version("root", 1) == 2
 
 
-def test_two_processes_rotate_without_losing_a_version(folder, secret, child):
-    """Versions that two processes make at once all count, each number once."""
-    processes = [child(ROTATING, folder, secret.secret.decode()) for _ in range(2)]
-    made = []
-    for process in processes:
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-        made += [int(line) for line in output.split()]
-    assert sorted(made) == list(range(2, 32))
+def test_a_batch_succeeds_as_a_whole_or_not_at_all(folder, secret):
+    """Many keys come back in order; one blob that does not open, and none of them does."""
     provider = LocalProvider(folder, secret)
-    assert provider.describe("root").current == 31
-    assert len({key for _, key in provider._keys["root"].values()}) == 31
-
-
-def test_threads_of_one_provider_rotate_without_losing_a_version(folder, secret):
-    """Threads that share a provider make as many versions as they were told."""
-    provider = LocalProvider(folder, secret)
-    with ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(lambda _: provider.new_version("root"), range(12)))
-    assert sorted(made) == list(range(2, 14))
+    items = [KeyToWrap(b"key %d" % number, b"place %d" % number) for number in range(20)]
+    wrapped = [
+        WrappedKey(1, blob, item.bound_to) for blob, item in zip(provider.wrap("root", 1, items), items, strict=True)
+    ]
+    assert provider.unwrap("root", wrapped) == [item.key for item in items]
+    assert provider.unwrap("root", wrapped[::-1]) == [item.key for item in items][::-1]
+    assert provider.wrap("root", 1, []) == provider.unwrap("root", []) == provider.rewrap("root", 1, []) == []
+    provider.new_version("root", 1)
+    for bad, error in (
+        (replace(wrapped[7], bound_to=b"place 8"), KeyIntegrityError),
+        (replace(wrapped[7], blob=wrapped[8].blob), KeyIntegrityError),
+        (replace(wrapped[7], version=2), KeyIntegrityError),
+        (replace(wrapped[7], version=3), KeyStateError),
+    ):
+        batch = [*wrapped[:7], bad, *wrapped[8:]]
+        with pytest.raises(error):
+            provider.unwrap("root", batch)
+        with pytest.raises(error):
+            provider.rewrap("root", 2, batch)
 
 
 def test_a_passphrase_opens_with_the_default_cost(tmp_path, leaks):
