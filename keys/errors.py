@@ -55,8 +55,111 @@ class KeyStateError(KeysError):
     code = "key_state"
 
 
+class OutdatedPlanError(KeyStateError):
+    """A key was replaced or destroyed since the plan was made; a new plan names what is there now."""
+
+    code = "key_gone"
+
+
+class EmployeeErasedError(OutdatedPlanError):
+    """The keys of an employee have been destroyed; a new plan leaves them out."""
+
+    code = "employee_erased"
+
+
+class StaleKeyError(KeyStateError):
+    """A key was retired between being read and being used; reading again helps."""
+
+    code = "stale_key"
+    exit_code = 5
+
+
 class ReceiptRefusedError(KeysError):
     """No key without a fresh, unused and verified audit receipt that names the partition."""
 
     code = "receipt_refused"
     exit_code = 4
+
+
+class ProviderError(KeysError):
+    """The key service did not do it; nothing was changed, or the same call made again finishes it."""
+
+    code = "provider"
+    exit_code = 5
+
+
+class ProviderUnavailableError(ProviderError):
+    """The key service cannot be reached, or fails."""
+
+    code = "provider_unavailable"
+
+
+class ProviderTimeoutError(ProviderUnavailableError):
+    """The key service did not answer in time."""
+
+    code = "provider_timeout"
+
+
+class ProviderSealedError(ProviderUnavailableError):
+    """The key service is up and sealed: an operator of it must unseal it."""
+
+    code = "provider_sealed"
+
+
+class ProviderThrottledError(ProviderError):
+    """The key service asks for fewer requests, and went on asking after several pauses."""
+
+    code = "provider_throttled"
+
+
+class ProviderDeniedError(ProviderError):
+    """The key service does not let this host do that: its credential is missing, expired or not allowed."""
+
+    code = "provider_denied"
+
+
+class ProviderAnswerError(ProviderError):
+    """The key service answered what it may not answer; nothing of the answer was used."""
+
+    code = "provider_answer"
+    exit_code = 4
+
+
+class RateLimitedError(KeysError):
+    """More keys were asked for than a limit of the broker allows in this time."""
+
+    code = "rate_limited"
+    exit_code = 5
+
+
+class KeyOperationError(KeysError):
+    """Another operation on keys is under way, or this one may not go on as asked."""
+
+    code = "key_operation"
+
+
+class BrokerUnavailableError(KeysError):
+    """The broker cannot be reached, or did not answer: it may or may not have done what was asked."""
+
+    code = "broker_unavailable"
+    exit_code = 5
+
+
+class BrokerRefusedError(KeysError):
+    """The broker does not know this host, or the host's role does not let it do that."""
+
+    code = "broker_refused"
+    exit_code = 3
+
+
+class BrokerMessageError(KeysError):
+    """A message between a host and the broker is not one: too long, cut off, or of another form."""
+
+    code = "broker_message"
+    exit_code = 4
+
+
+class BrokerFailedError(KeysError):
+    """The broker met an error that should not occur."""
+
+    code = "broker_failed"

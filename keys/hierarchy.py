@@ -1,54 +1,59 @@
 """Root, bucket key, KEK: making and opening the levels above the DEKs. Open keys of these levels never leave ``keys``.
 
-Bucket keys are cached (there are at most 1,024); KEKs are not, so that deleting one takes effect at the next query.
+Bucket keys are cached for minutes (cache.py); KEKs are not, so that destroying one takes effect at the next query.
 """
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from keys import envelope
-from keys.envelope import Kind
-from keys.errors import KeyIntegrityError, KeyStateError
-from keys.keystore import BucketKeyRow, KekRow, KeyStore
-from keys.providers import KeyProvider
-from keys.refs import KeyEvent, KeyState, SubjectRef
+from keys.cache import KeyCache
+from keys.errors import KeyIntegrityError, KeyStateError, StaleKeyError
+from keys.keystore import KeyStore, check_subjects
+from keys.names import bucket_context, bucket_id, bucket_row_context, kek_context, root_name
+from keys.providers import KeyProvider, KeyToWrap, WrappedKey
+from keys.refs import KeyEvent, KeyState
+from keys.rows import BucketKeyRow, BucketPlace, KekName, KekRow, KeyView
 
-BUCKETS = 256
-SENSITIVITIES = (1, 2, 3, 4)
-CONTROL_ROOT = "root-control"
-
-
-def root_name(sensitivity: int) -> str:
-    """The provider's key for one sensitivity; named by level so that a host can be kept away from 3 and 4."""
-    return f"root-dss{sensitivity}"
-
-
-ROOT_NAMES = (CONTROL_ROOT, *(root_name(level) for level in SENSITIVITIES))
-
-KekName = tuple[str, int, str]
-"""(subject, sensitivity, month)."""
-
-BucketRows = Mapping[tuple[int, int, int], BucketKeyRow]
-"""Bucket keys by (sensitivity, bucket, version)."""
+TRIES = 5
+"""How often a key that was retired meanwhile is read again."""
 
 
 class Hierarchy:
-    """The key levels of one lake. Collects what happened to keys in ``events`` until the caller takes them."""
+    """The key levels of one lake. Collects what happened to keys until the caller takes it."""
 
-    def __init__(self, lake: str, store: KeyStore, provider: KeyProvider) -> None:
+    def __init__(
+        self,
+        lake: str,
+        store: KeyStore,
+        provider: KeyProvider,
+        *,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.lake = lake
-        self._store = store
-        self._provider = provider
-        self._buckets: dict[tuple[bytes, bytes], bytes] = {}
+        self.store = store
+        self.provider = provider
+        self._clock = clock
+        self._cache = KeyCache(monotonic)
         self._lock = threading.Lock()
         self._events: list[KeyEvent] = []
 
     def __repr__(self) -> str:
         return f"Hierarchy({self.lake!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("keys are not pickled")
+
+    def now(self) -> int:
+        """Microseconds since 1970."""
+        return int(self._clock().timestamp() * 1_000_000)
 
     def take_events(self) -> list[KeyEvent]:
         """What happened since the last call, for the audit log."""
@@ -56,141 +61,176 @@ class Hierarchy:
             events, self._events = self._events, []
         return events
 
-    def _note(self, action: str, kind: str, key_id: str, version: int) -> None:
+    def note(self, action: str, kind: str, key_id: str, version: int) -> None:
+        """Something happened to a key."""
         with self._lock:
             self._events.append(KeyEvent(action, kind, key_id, version))
 
-    def _bucket_context(self, row: BucketKeyRow) -> bytes:
-        root = root_name(row.sensitivity)
-        return envelope.context(
-            Kind.BUCKET_KEY, self.lake, row.sensitivity, row.bucket, row.version, root, row.root_version
-        )
+    def forget(self) -> None:
+        """Drop every open key."""
+        self._cache.clear()
 
-    def _kek_context(self, row: KekRow) -> bytes:
-        return envelope.context(
-            Kind.KEK,
-            self.lake,
-            row.sensitivity,
-            row.bucket,
-            row.bucket_version,
-            row.subject,
-            row.month,
-            row.kek_id,
-            row.version,
-        )
-
-    def _open_bucket(self, row: BucketKeyRow) -> bytes:
-        """The bytes of a bucket key. Only the bytes are cached, by blob: the state is always the store's."""
-        if not row.state.unwraps:
-            raise KeyStateError(f"a bucket key of sensitivity {row.sensitivity} is {row.state.value}")
-        bound_to = self._bucket_context(row)
-        cached = self._buckets.get((row.wrapped, bound_to))
-        if cached is None:
-            cached = self._provider.unwrap(root_name(row.sensitivity), row.root_version, row.wrapped, bound_to)
-            self._buckets[row.wrapped, bound_to] = cached
-        return cached
-
-    def bucket_rows(self) -> BucketRows:
-        """Every bucket key as it stands now; read once for each release or delivery."""
-        return {(row.sensitivity, row.bucket, row.version): row for row in self._store.every_bucket_key()}
-
-    def _wrapping_buckets(self, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], BucketKeyRow]:
-        """The bucket keys (sensitivity, bucket) that wrap new KEKs, made on first use."""
-        newest: dict[tuple[int, int], BucketKeyRow] = {}
-        for row in sorted(self.bucket_rows().values(), key=lambda row: row.version):
-            place = (row.sensitivity, row.bucket)
-            if row.state.wraps or place not in newest:
-                newest[place] = row
-        missing = sorted(set(wanted) - set(newest))
-        if missing:
-            made = [self._new_bucket_key(*place) for place in missing]
-            for row, stored in zip(made, self._store.add_bucket_keys(made), strict=True):
-                newest[stored.sensitivity, stored.bucket] = stored
-                if stored is row:
-                    self._note("create", "bucket", f"dss{row.sensitivity}-b{row.bucket:03d}", row.version)
-        for place in wanted:
-            if not newest[place].state.wraps:
-                state = newest[place].state.value
-                raise KeyStateError(f"a bucket key of sensitivity {place[0]} is {state} and does not wrap")
-        return newest
-
-    def _new_bucket_key(self, sensitivity: int, bucket: int) -> BucketKeyRow:
-        root = root_name(sensitivity)
-        version = self._provider.describe(root).current
-        row = BucketKeyRow(sensitivity, bucket, 1, KeyState.ENABLED, version, b"")
-        return replace(row, wrapped=self._provider.wrap(root, version, envelope.new_key(), self._bucket_context(row)))
-
-    def ensure_keks(self, names: Collection[KekName], subjects: Mapping[str, SubjectRef]) -> dict[KekName, KekRow]:
-        """The KEKs that wrap new DEKs, the missing ones made.
+    def open_buckets(self, view: KeyView, rows: Iterable[BucketKeyRow]) -> dict[tuple[int, int, int], bytes]:
+        """Bucket keys by (sensitivity, bucket, version); those not held are unwrapped in one batch a level.
 
         Raises:
-            KeyStateError: an employee has been erased or is unknown, or a key does not wrap.
+            KeyStateError: a bucket key or its root may not unwrap.
         """
-        for subject, _, _ in names:
-            if subject not in subjects:
-                raise KeyStateError("an employee of this batch has been erased", hint="no key is made for them")
-        found = self._store.newest_keks(names)
-        missing = sorted(set(names) - set(found))
-        if missing:
-            places = {name: (name[1], subjects[name[0]].bucket) for name in missing}
-            buckets = self._wrapping_buckets(set(places.values()))
-            made = [self._new_kek(name, buckets[places[name]]) for name in missing]
-            self._store.add_keks(made)
-            found = self._store.newest_keks(names)
-            for kek in made:
-                current = found.get((kek.subject, kek.sensitivity, kek.month))
-                if current is not None and current.kek_id == kek.kek_id:
-                    self._note("create", "kek", kek.kek_id, kek.version)
-        if len(found) != len(set(names)):
-            raise KeyStateError("a key of this batch does not wrap any more", hint="send the batch again")
-        return found
+        return self.open_parents(view.roots, view.epoch, rows)
 
-    def _new_kek(self, name: KekName, bucket: BucketKeyRow) -> KekRow:
-        subject, sensitivity, month = name
-        row = KekRow(
-            secrets.token_hex(16),
-            1,
-            subject,
-            sensitivity,
-            month,
-            KeyState.ENABLED,
-            bucket.bucket,
-            bucket.version,
-            b"",
-        )
-        blob = envelope.seal(self._open_bucket(bucket), envelope.new_key(), self._kek_context(row))
-        return replace(row, wrapped=blob)
+    def open_parents(
+        self, roots: Mapping[tuple[str, int], KeyState], epoch: int, rows: Iterable[BucketKeyRow]
+    ) -> dict[tuple[int, int, int], bytes]:
+        """The same for a sweep, which has read its rows already."""
+        self._cache.follow(epoch)
+        opened: dict[tuple[int, int, int], bytes] = {}
+        missing: dict[int, list[BucketKeyRow]] = {}
+        for row in rows:
+            self._check_bucket(roots, row)
+            key = self._cache.get(row.wrapped, bucket_row_context(self.lake, row))
+            if key is None:
+                missing.setdefault(row.sensitivity, []).append(row)
+            else:
+                opened[row.sensitivity, row.bucket, row.version] = key
+        for level, wanted in missing.items():
+            items = [WrappedKey(row.root_version, row.wrapped, bucket_row_context(self.lake, row)) for row in wanted]
+            keys = self.provider.unwrap(root_name(level), items)
+            for row, item, key in zip(wanted, items, keys, strict=True):
+                self._cache.put(epoch, item.blob, item.bound_to, key)
+                opened[row.sensitivity, row.bucket, row.version] = key
+        return opened
 
-    def open_kek(self, row: KekRow, buckets: BucketRows) -> bytes:
-        """The bytes of a KEK, for wrapping and unwrapping DEKs inside ``keys``.
+    @staticmethod
+    def _check_bucket(roots: Mapping[tuple[str, int], KeyState], row: BucketKeyRow) -> None:
+        if not row.state.unwraps:
+            raise KeyStateError(f"the bucket key {bucket_id(*row.place)} is {row.state.value}")
+        root = roots.get((root_name(row.sensitivity), row.root_version))
+        if root is None or not root.unwraps:
+            state = "unknown" if root is None else root.value
+            raise KeyStateError(f"the root key of sensitivity {row.sensitivity} is {state}")
+
+    def open_keks(
+        self, view: KeyView, rows: Collection[KekRow], *, compromised: bool = False
+    ) -> dict[tuple[str, int], bytes]:
+        """KEKs by (id, version), for wrapping and unwrapping DEKs inside ``keys``.
 
         Args:
-            buckets: what :meth:`bucket_rows` gave for this release or delivery.
+            compromised: open those marked as compromised too: for re-encryption only.
 
         Raises:
-            KeyStateError: the KEK or its bucket key may not unwrap.
-            KeyIntegrityError: the row was changed, or belongs to another place.
+            KeyStateError: a KEK, its bucket key or its root may not unwrap.
+            KeyIntegrityError: a row was changed, or belongs to another place.
         """
-        if not row.state.unwraps:
-            raise KeyStateError(f"the key {row.kek_id} is {row.state.value}")
-        bucket = buckets.get((row.sensitivity, row.bucket, row.bucket_version))
-        if bucket is None:
-            raise KeyIntegrityError("a KEK names a bucket key that is not there", hint="restore the key store")
-        key = self._open_bucket(bucket)
-        return envelope.unseal(key, row.wrapped, self._kek_context(row))
+        parents: dict[tuple[int, int, int], BucketKeyRow] = {}
+        for row in rows:
+            if not (row.state.unwraps or (compromised and row.state is KeyState.COMPROMISED)):
+                raise KeyStateError(f"the key {row.kek_id} is {row.state.value}")
+            place = (row.sensitivity, row.bucket, row.bucket_version)
+            if place not in view.buckets:
+                raise KeyIntegrityError("a KEK names a bucket key that is not there", hint="restore the key store")
+            parents[place] = view.buckets[place]
+        buckets = self.open_buckets(view, parents.values())
+        return {
+            (row.kek_id, row.version): envelope.unseal(
+                buckets[row.sensitivity, row.bucket, row.bucket_version], row.wrapped, kek_context(self.lake, row)
+            )
+            for row in rows
+        }
 
-    def verify(self) -> dict[str, int]:
-        """Open every wrap under its parent.
+    def landing_view(self, names: Collection[KekName]) -> KeyView:
+        """The keys that wrap new DEKs of these partitions, the missing ones made.
 
-        Returns:
-            How many bucket keys and KEKs opened.
+        Raises:
+            KeyStateError: an employee has been erased or is disabled, or a key does not wrap.
         """
-        self._buckets.clear()
-        rows = self.bucket_rows()
-        buckets = [row for row in rows.values() if row.state.unwraps]
-        for bucket in buckets:
-            self._open_bucket(bucket)
-        keks = [row for row in self._store.every_kek() if row.state.unwraps]
-        for kek in keks:
-            self.open_kek(kek, rows)
-        return {"bucket_keys": len(buckets), "keks": len(keks)}
+        for _ in range(TRIES):
+            view = self.store.view_of_partitions(names)
+            check_subjects({subject for subject, _, _ in names}, view.subjects)
+            missing = sorted(name for name in set(names) if not view.has_wrapping(name))
+            if not missing:
+                return view
+            # A month whose key was destroyed never gets another one.
+            if any(row.name in set(missing) for row in view.keks.values()):
+                raise KeyStateError("a key of this batch is disabled or destroyed", hint="see 'lake keys status'")
+            try:
+                self._make_keks(view, missing)
+            except StaleKeyError:
+                continue
+        raise StaleKeyError("the keys of this batch change too often", hint="send the batch again")
+
+    def _make_keks(self, view: KeyView, missing: Collection[KekName]) -> None:
+        places = {name: (name[1], view.subjects[name[0]].bucket) for name in missing}
+        newest = self._wrapping_buckets(view, set(places.values()))
+        if newest is None:
+            return  # bucket keys had to be made: read again
+        opened = self.open_buckets(view, newest.values())
+        made = [self._new_kek(name, newest[places[name]], opened) for name in missing]
+        self.store.add_keks(made)
+        # Another process may have been first: only what was stored has happened.
+        stored = self.store.view_of_partitions(missing).keks
+        for kek in made:
+            if (kek.kek_id, kek.version) in stored:
+                self.note("create", "kek", kek.kek_id, kek.version)
+
+    def _wrapping_buckets(
+        self, view: KeyView, places: Collection[BucketPlace]
+    ) -> dict[BucketPlace, BucketKeyRow] | None:
+        """The bucket keys that wrap new KEKs; None if some had to be made first."""
+        newest: dict[BucketPlace, BucketKeyRow] = {}
+        for row in sorted(view.buckets.values(), key=lambda row: row.version):
+            newest[row.place] = row
+        missing = sorted(set(places) - set(newest))
+        for level in sorted({level for level, _ in missing}):
+            self._make_buckets(view, level, [place for place in missing if place[0] == level])
+        if missing:
+            return None
+        for place in places:
+            if not newest[place].state.wraps:
+                state = newest[place].state.value
+                raise KeyStateError(f"the bucket key {bucket_id(*place)} is {state} and does not wrap")
+        return {place: newest[place] for place in places}
+
+    def _make_buckets(self, view: KeyView, level: int, places: Collection[BucketPlace]) -> None:
+        root = root_name(level)
+        version = enabled_root(view.roots, root)
+        made = self.new_bucket_keys(root, version, [(*place, 1) for place in places])
+        self.store.add_bucket_keys(made, root)
+        for row in made:
+            self.note("create", "bucket", bucket_id(*row.place), row.version)
+
+    def new_bucket_keys(
+        self, root: str, root_version: int, names: Collection[tuple[int, int, int]]
+    ) -> list[BucketKeyRow]:
+        """Fresh bucket keys (sensitivity, bucket, version), wrapped, opened again to prove it, not yet stored."""
+        items = [KeyToWrap(envelope.new_key(), bucket_context(self.lake, *name)) for name in names]
+        blobs = self.provider.wrap(root, root_version, items)
+        wrapped = [WrappedKey(root_version, blob, item.bound_to) for blob, item in zip(blobs, items, strict=True)]
+        opened = self.provider.unwrap(root, wrapped)
+        if any(not envelope.same(key, item.key) for key, item in zip(opened, items, strict=True)):
+            raise KeyIntegrityError("the provider did not give back the key that it wrapped")
+        now = self.now()
+        return [
+            BucketKeyRow(*name, KeyState.ENABLED, root_version, blob, now)
+            for name, blob in zip(names, blobs, strict=True)
+        ]
+
+    def _new_kek(self, name: KekName, bucket: BucketKeyRow, opened: Mapping[tuple[int, int, int], bytes]) -> KekRow:
+        subject, sensitivity, month = name
+        kek_id = secrets.token_hex(16)
+        row = KekRow(
+            kek_id, 1, subject, sensitivity, month, KeyState.ENABLED, bucket.bucket, bucket.version, b"", self.now()
+        )
+        parent = opened[bucket.sensitivity, bucket.bucket, bucket.version]
+        return replace(row, wrapped=envelope.seal(parent, envelope.new_key(), kek_context(self.lake, row)))
+
+
+def enabled_root(states: Mapping[tuple[str, int], KeyState], root: str) -> int:
+    """The version of a root that wraps.
+
+    Raises:
+        KeyStateError: none does: the level is disabled.
+    """
+    versions = [version for (name, version), state in states.items() if name == root and state.wraps]
+    if not versions:
+        raise KeyStateError(f"the key {root} does not wrap", hint="it is disabled: 'lake keys status' shows its state")
+    return max(versions)

@@ -22,6 +22,8 @@ from keys.refs import PartitionRef
 from keys.signing import NoteVerifier
 
 INTENT = "query.intent"
+REKEY_INTENT = "rekey.intent"
+"""Of the job that re-encrypts data: it alone may open keys that are marked as compromised."""
 MAX_AGE = timedelta(seconds=60)
 """An unused receipt is good for this long."""
 _HEADER = "c2sp.org/tlog-proof@v1"
@@ -46,8 +48,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedReceipt:
-    """A receipt that holds: index of the INTENT entry, the log's size and root, and the scope by partition."""
+    """A receipt that holds: kind and actor of the INTENT entry, its index, the log's size and root, the scope."""
 
+    kind: str
+    actor: str
     index: int
     size: int
     root: bytes
@@ -85,13 +89,14 @@ def verify_receipt(
     try:
         entry: dict[str, Any] = json.loads(receipt.entry)
         age = now - datetime.fromisoformat(entry["ts"])
-        fits = entry["type"] == INTENT and timedelta(seconds=-5) <= age <= MAX_AGE
+        fits = entry["type"] in {INTENT, REKEY_INTENT} and timedelta(seconds=-5) <= age <= MAX_AGE
+        kind, actor = str(entry["type"]), str(entry["actor"]["p"])
         scope = _parse_scope(entry["scope"], receipt.scope)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ReceiptRefusedError("an audit receipt's entry is malformed") from None
     if not fits:
         raise ReceiptRefusedError("an audit receipt is not a fresh INTENT", hint="ask again")
-    return VerifiedReceipt(index, size, root, scope)
+    return VerifiedReceipt(kind, actor, index, size, root, scope)
 
 
 def _parse_proof(text: str) -> tuple[int, list[bytes], str]:

@@ -30,9 +30,11 @@ class KeyState(StrEnum):
 
 TRANSITIONS: dict[KeyState, frozenset[KeyState]] = {
     KeyState.ENABLED: frozenset({KeyState.DECRYPT_ONLY, KeyState.DISABLED, KeyState.COMPROMISED}),
-    KeyState.DECRYPT_ONLY: frozenset({KeyState.DISABLED, KeyState.COMPROMISED, KeyState.PENDING_DESTRUCTION}),
+    KeyState.DECRYPT_ONLY: frozenset(
+        {KeyState.DISABLED, KeyState.COMPROMISED, KeyState.PENDING_DESTRUCTION, KeyState.DESTROYED}
+    ),
     KeyState.DISABLED: frozenset({KeyState.ENABLED, KeyState.COMPROMISED, KeyState.PENDING_DESTRUCTION}),
-    KeyState.COMPROMISED: frozenset({KeyState.PENDING_DESTRUCTION}),
+    KeyState.COMPROMISED: frozenset({KeyState.PENDING_DESTRUCTION, KeyState.DESTROYED}),
     KeyState.PENDING_DESTRUCTION: frozenset({KeyState.DISABLED, KeyState.DESTROYED}),
     KeyState.DESTROYED: frozenset(),
 }
@@ -99,8 +101,9 @@ class KeyEvent:
 
 @dataclass(frozen=True, slots=True)
 class SubjectRef:
-    """An employee's keys: the pseudonym, the dense number of the audit log, the erasable bucket."""
+    """An employee's keys: the pseudonym, the dense number of the audit log, the erasable bucket, whether suspended."""
 
     subject: str
     number: int
     bucket: int
+    disabled: bool = False

@@ -1,4 +1,4 @@
-"""A whole key side on disk with a log of its own: a plain RFC 6962 tree, written from the definition and slow."""
+"""A whole key side on disk with a log of its own, which a test writes as it pleases."""
 
 # ruff: noqa: DTZ001 - capture times are naive UTC
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,55 +18,30 @@ from typing import Any
 import pytest
 from pyroaring import BitMap
 
-from keys import keystore, unlock
+from keys import tables, unlock
 from keys.broker import Broker
-from keys.hierarchy import ROOT_NAMES, Hierarchy
+from keys.changes import Changes
+from keys.control import new_control_secrets
+from keys.hierarchy import Hierarchy
 from keys.keystore import KeyStore
-from keys.providers import local
+from keys.levels import PAGE
+from keys.limits import BrokerLimits
+from keys.names import ROOT_NAMES, root_name
+from keys.operations.sweeps import next_bucket_versions, next_root_version, retire, rewrap_under_root
+from keys.operations.verify import verify_keys
+from keys.providers import KeyProvider, local
 from keys.receipts import INTENT, Receipt
-from keys.refs import DekRequest, FileBinding, PartitionRef, SubjectRef
+from keys.refs import DekRequest, FileBinding, KeyState, PartitionRef, SubjectRef
+from keys.rows import BucketPlace, KekName, KekRow, RootRow
 from keys.signing import NoteSigner, NoteVerifier
 from lake.sealed.catalog.database import Database
+from tests.keys.tree import Tree
 
 LAKE = "lake-one"
 ORIGIN = "telemetry-lake/lake-one"
 SEED = bytes(range(32))
+ACTOR = "u:" + "0f" * 16
 _REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-class Tree:
-    """The Merkle tree of RFC 6962 section 2.1 and its proofs, by their recursive definitions."""
-
-    def __init__(self, entries: Sequence[bytes]) -> None:
-        self._leaves = [hashlib.sha256(b"\x00" + entry).digest() for entry in entries]
-
-    def root(self, stop: int, start: int = 0) -> bytes:
-        if stop == start:
-            return hashlib.sha256(b"").digest()
-        if stop - start == 1:
-            return self._leaves[start]
-        middle = start + self._split(stop - start)
-        return hashlib.sha256(b"\x01" + self.root(middle, start) + self.root(stop, middle)).digest()
-
-    def inclusion(self, index: int, stop: int, start: int = 0) -> list[bytes]:
-        if stop - start == 1:
-            return []
-        middle = start + self._split(stop - start)
-        if index < middle:
-            return [*self.inclusion(index, middle, start), self.root(stop, middle)]
-        return [*self.inclusion(index, stop, middle), self.root(middle, start)]
-
-    def consistency(self, old: int, stop: int, start: int = 0, *, whole: bool = True) -> list[bytes]:
-        if old == stop:
-            return [] if whole else [self.root(stop, start)]
-        middle = start + self._split(stop - start)
-        if old <= middle:
-            return [*self.consistency(old, middle, start, whole=whole), self.root(stop, middle)]
-        return [*self.consistency(old, stop, middle, whole=False), self.root(middle, start)]
-
-    @staticmethod
-    def _split(size: int) -> int:
-        return 1 << ((size - 1).bit_length() - 1)
 
 
 @dataclass
@@ -78,23 +53,62 @@ class World:
     database: Database
     provider: local.LocalProvider
     store: KeyStore
+    changes: Changes
     hierarchy: Hierarchy
     broker: Broker
     signer: NoteSigner
     now: datetime = datetime(2026, 3, 14, 12, tzinfo=UTC)
     entries: list[bytes] = field(default_factory=list)
 
-    def reopened(self) -> Broker:
-        """The broker of another process on the same files."""
-        provider = local.LocalProvider(self.folder, self.secret)
-        store = KeyStore(self.database)
-        hierarchy = Hierarchy(LAKE, store, provider)
-        notes = NoteVerifier([self.signer.verifier_key])
-        return Broker(hierarchy, store, origin=ORIGIN, notes=notes, clock=lambda: self.now)
+    def clock(self) -> datetime:
+        """The time of this world."""
+        return self.now
 
-    def fresh_hierarchy(self) -> Hierarchy:
+    def reopened(self, provider: KeyProvider | None = None, limits: BrokerLimits | None = None) -> Broker:
+        """The broker of another process on the same files."""
+        provider = provider or local.LocalProvider(self.folder, self.secret)
+        store = KeyStore(self.database)
+        hierarchy = Hierarchy(LAKE, store, provider, clock=self.clock)
+        notes = NoteVerifier([self.signer.verifier_key])
+        return Broker(hierarchy, store, origin=ORIGIN, notes=notes, clock=self.clock, limits=limits)
+
+    def fresh_hierarchy(self, provider: KeyProvider | None = None) -> Hierarchy:
         """A hierarchy that has cached nothing."""
-        return Hierarchy(LAKE, self.store, self.provider)
+        return Hierarchy(LAKE, KeyStore(self.database), provider or self.provider, clock=self.clock)
+
+    def keks(self) -> list[KekRow]:
+        """Every KEK as it stands."""
+        return [row for page in self.changes.pages_of_keks() for row in page]
+
+    def open_kek(self, row: KekRow, hierarchy: Hierarchy | None = None, *, compromised: bool = False) -> bytes:
+        """The bytes of a KEK as the row says, under the bucket keys and roots as they stand."""
+        view = self.store.view_of_keks([row.subject], [(row.kek_id, row.version)])
+        buckets = {(each.sensitivity, each.bucket, each.version): each for each in self.changes.buckets()}
+        view = replace(view, buckets=buckets)
+        return (hierarchy or self.hierarchy).open_keks(view, [row], compromised=compromised)[row.kek_id, row.version]
+
+    def landed_kek(self, name: KekName) -> KekRow:
+        """The KEK that wraps new DEKs of a partition, made if there is none."""
+        return self.hierarchy.landing_view([name]).wrapping_kek(name)
+
+    def verify(self) -> dict[str, int]:
+        """Every wrap opened by a process that has cached nothing."""
+        return verify_keys(self.fresh_hierarchy(), self.changes)
+
+    def next_bucket(self, place: BucketPlace) -> None:
+        """A new version of a bucket key, its KEKs under it, the former one destroyed."""
+        (former,) = [row.version for row in self.changes.buckets() if row.place == place and row.state.wraps]
+        (root,) = [row.version for row in self.changes.roots() if row.name == root_name(place[0]) and row.state.wraps]
+        next_bucket_versions(self.hierarchy, self.changes, {place: former + 1}, {place[0]: root})
+        retire(self.hierarchy, self.changes, [(*place, former)], lambda _: None, PAGE)
+
+    def next_root(self, level: int) -> None:
+        """A new version of a level's root, its bucket keys under it, the former one destroyed."""
+        name = root_name(level)
+        version = next_root_version(self.hierarchy, self.changes, name, self.provider.describe(name).current)
+        rewrap_under_root(self.hierarchy, self.changes, name, version)
+        self.provider.trim(name, version)
+        self.changes.retire_roots(name, version, KeyState.DESTROYED)
 
     def partition(self, subject: SubjectRef, *, level: int = 3, month: str = "2026-03") -> PartitionRef:
         """A partition of an employee."""
@@ -108,7 +122,7 @@ class World:
 
     def intent(self, scope: dict[str, Any], **changes: Any) -> bytes:
         """An INTENT entry, as canonical JSON."""
-        entry = {"ts": self.now.isoformat(), "type": INTENT, "scope": scope} | changes
+        entry = {"ts": self.now.isoformat(), "type": INTENT, "actor": {"p": ACTOR}, "scope": scope} | changes
         return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
 
     def receipt(self, entry: bytes, *, scope: bytes | None = None, signer: NoteSigner | None = None) -> Receipt:
@@ -200,14 +214,16 @@ def world(tmp_path: Path, secret: unlock.UnlockSecret) -> Iterator[World]:
     provider = local.LocalProvider(folder, secret)
     provider.create(ROOT_NAMES)
     database = Database.sqlite(tmp_path / "keystore.db", "key store", create=True)
-    keystore.metadata.create_all(database.engine)
+    tables.metadata.create_all(database.engine)
     store = KeyStore(database)
-    hierarchy = Hierarchy(LAKE, store, provider)
-    signer = NoteSigner(ORIGIN, SEED)
     made: list[World] = []
+    rows = [RootRow(name, 1, KeyState.ENABLED, 0) for name in ROOT_NAMES]
+    store.create(provider.kind, rows, new_control_secrets(LAKE, provider))
+    hierarchy = Hierarchy(LAKE, store, provider, clock=lambda: made[0].now)
+    signer = NoteSigner(ORIGIN, SEED)
     notes = NoteVerifier([signer.verifier_key])
     broker = Broker(hierarchy, store, origin=ORIGIN, notes=notes, clock=lambda: made[0].now)
-    made.append(World(folder, secret, database, provider, store, hierarchy, broker, signer))
+    made.append(World(folder, secret, database, provider, store, Changes(database), hierarchy, broker, signer))
     yield made[0]
     database.close()
 

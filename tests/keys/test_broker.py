@@ -3,6 +3,7 @@
 # ruff: noqa: PLR0917 - pytest hands fixtures in by name
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from datetime import timedelta
@@ -67,7 +68,8 @@ def test_a_receipt_releases_the_keys_it_names(world, people, mine, scope):
     receipt = world.receipt(world.intent(named))
     requests = [request for request, _ in landed]
     assert world.broker.release(receipt, requests[::-1]) == [dek for _, dek in landed][::-1]
-    assert world.store.releases() == {0: 6}
+    actor = json.loads(receipt.entry)["actor"]["p"]
+    assert world.store.releases() == {0: (actor, {1: 2, 3: 4})}
     assert world.broker.anchor_size() == 1
 
 
@@ -103,7 +105,8 @@ def test_a_receipt_is_used_once(world, mine, scope):
         for again in (receipt, world.proof(0)):
             with pytest.raises(ReceiptRefusedError):
                 broker.release(again, [request])
-    assert world.store.releases() == {0: 1}
+    actor = json.loads(receipt.entry)["actor"]["p"]
+    assert world.store.releases() == {0: (actor, {3: 1})}
 
 
 def test_one_bad_file_and_nothing_is_released(world, people, mine, scope):
@@ -212,8 +215,9 @@ def test_neither_values_nor_errors_show_a_key(world, people, mine, scope, leaks)
     """Representations and the messages of every refusal are free of key bytes."""
     request, dek = world.landed(mine)
     key = world.broker.landing_keys([mine])(mine)
-    (row,) = world.store.every_kek()
-    kek = world.hierarchy.open_kek(row, world.hierarchy.bucket_rows())
+    view = world.store.view_of_partitions([(mine.subject, mine.sensitivity, mine.month)])
+    (kek,) = world.hierarchy.open_keks(view, list(view.keks.values())).values()
+    buckets = world.hierarchy.open_buckets(view, view.buckets.values())
     shown = [repr(key), repr(request), repr(world.broker), repr(world.store)]
     expired = world.receipt(world.intent(scope((mine, 0)), ts=(world.now - timedelta(days=1)).isoformat()))
     attempts = [
@@ -228,4 +232,4 @@ def test_neither_values_nor_errors_show_a_key(world, people, mine, scope, leaks)
         with pytest.raises(KeysError) as caught:
             world.broker.release(receipt, [asked])
         shown.append(f"{caught.value} {caught.value!r} {caught.value.__cause__!r}")
-    assert not leaks(" ".join(shown), dek, key.dek, kek, *world.hierarchy._buckets.values())
+    assert not leaks(" ".join(shown), dek, key.dek, kek, *buckets.values())

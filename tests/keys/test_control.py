@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keys import control, keystore
-from keys.control import ControlKeys, audit_detail_name, create_control_secrets
-from keys.errors import KeyIntegrityError, KeyStateError
+from keys import control
+from keys.control import ControlKeys, SharedControlKeys, audit_detail_name, bound_to
+from keys.errors import BrokerRefusedError, KeyIntegrityError, KeyStateError
+from keys.providers import WrappedKey
 from keys.signing import NoteVerifier
+from keys.tables import control_secrets
 
 LAKE = "lake-one"
 
@@ -17,7 +19,6 @@ LAKE = "lake-one"
 @pytest.fixture
 def keys(world):
     """The control keys of a new lake."""
-    create_control_secrets(LAKE, world.store, world.provider)
     return ControlKeys(LAKE, world.store, world.provider)
 
 
@@ -73,9 +74,9 @@ def test_another_lake_has_other_keys(world, keys):
 @pytest.mark.parametrize(
     "change",
     [
-        keystore.control_secrets.delete().where(keystore.control_secrets.c.name == control.CATALOG),
-        keystore.control_secrets.update().values(wrapped=bytes(110)),
-        keystore.control_secrets.update().where(keystore.control_secrets.c.name == control.POLICY).values(name="p"),
+        control_secrets.delete().where(control_secrets.c.name == control.CATALOG),
+        control_secrets.update().values(wrapped=bytes(110)),
+        control_secrets.update().where(control_secrets.c.name == control.POLICY).values(name="p"),
     ],
 )
 def test_a_changed_or_missing_secret_is_found(world, keys, change):
@@ -89,20 +90,51 @@ def test_a_changed_or_missing_secret_is_found(world, keys, change):
 def test_secrets_cannot_be_swapped(world, keys):
     """Each secret is wrapped under its own name: exchanging two is refused."""
     rows = world.store.control_secrets()
-    table = keystore.control_secrets
     with world.database.writing() as connection:
         for name, other in ((control.POLICY, control.CATALOG), (control.CATALOG, control.POLICY)):
-            connection.execute(table.update().where(table.c.name == name).values(wrapped=rows[other][1]))
+            connection.execute(
+                control_secrets.update().where(control_secrets.c.name == name).values(wrapped=rows[other][1])
+            )
     with pytest.raises(KeyIntegrityError):
         ControlKeys(LAKE, world.store, world.provider)
 
 
+def test_secrets_under_a_newer_root_are_the_same(world, keys):
+    """Wrapped again under the next version of the control root, they open when the former one is destroyed."""
+    rows = world.store.control_secrets()
+    items = [WrappedKey(*rows[name], bound_to(LAKE, name)) for name in control.NAMES]
+    assert world.provider.new_version("root-control", 1) == 2
+    blobs = world.provider.rewrap("root-control", 2, items)
+    changes = [(name, rows[name][1], 2, blob) for name, blob in zip(control.NAMES, blobs, strict=True)]
+    assert world.changes.rewrap_secrets(changes) == len(control.NAMES)
+    assert world.changes.rewrap_secrets(changes) == 0
+    world.provider.trim("root-control", 2)
+    assert ControlKeys(LAKE, world.store, world.provider).catalog_mac(b"x") == keys.catalog_mac(b"x")
+
+
 def test_a_destroyed_root_opens_nothing(world, keys):
     """Without its control root version, the lake's secrets are gone."""
-    world.provider.new_version("root-control")
+    world.provider.new_version("root-control", 1)
     world.provider.trim("root-control", 2)
     with pytest.raises(KeyStateError):
         ControlKeys(LAKE, world.store, world.provider)
+
+
+def test_a_host_has_the_secrets_of_its_role_only(keys):
+    """What was shared works as in the lake itself; the rest is refused, and other bytes are no secrets."""
+    shared = SharedControlKeys(LAKE, keys.share([control.DIRECTORY]))
+    assert shared.lookup_tag("mk-17") == keys.lookup_tag("mk-17")
+    for use in (
+        lambda: shared.catalog_mac(b"x"),
+        lambda: shared.signer("lake.example/audit"),
+        lambda: shared.open_document(control.POLICY, "p", keys.seal_document(control.POLICY, "p", b"x")),
+        lambda: shared.share([control.DIRECTORY, control.CATALOG]),
+    ):
+        with pytest.raises(BrokerRefusedError):
+            use()
+    for wrong in ({"root": bytes(32)}, {control.CATALOG: bytes(31)}, {control.CATALOG: b""}):
+        with pytest.raises(KeyIntegrityError):
+            SharedControlKeys(LAKE, wrong)
 
 
 def test_audit_details_are_named_by_actor_and_month():

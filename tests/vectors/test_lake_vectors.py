@@ -14,16 +14,21 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from keys import envelope, keystore, unlock
+from keys import envelope, tables, unlock
 from keys.broker import Broker
+from keys.changes import Changes
 from keys.control import ControlKeys
 from keys.envelope import Kind
 from keys.errors import KeyIntegrityError, KeyStoreLockedError
-from keys.hierarchy import Hierarchy, root_name
-from keys.keystore import BucketKeyRow, KekRow, KeyStore
+from keys.hierarchy import Hierarchy
+from keys.keystore import KeyStore
+from keys.names import root_name
+from keys.operations.verify import verify_keys
+from keys.providers import WrappedKey
 from keys.providers.local import DEVICE, STORE, LocalProvider
 from keys.providers.local_file import device_id, open_keys, parse
 from keys.refs import DekRequest, FileBinding, KeyState, PartitionRef, WrappedDek
+from keys.rows import BucketKeyRow, KekRow, RootRow
 from keys.signing import NoteVerifier
 from lake.clear.reading.decode import fragment
 from lake.clear.reading.mask import apply_mask
@@ -80,21 +85,32 @@ def _provider(tmp_path: Path) -> LocalProvider:
     return LocalProvider(folder, _secret(unlock.KEY_FILE))
 
 
-@pytest.fixture(name="store")
-def _store(tmp_path: Path) -> Iterator[KeyStore]:
-    """The vector's control secrets and wrapped keys in a key store database."""
+@pytest.fixture(name="database")
+def _database(tmp_path: Path) -> Iterator[Database]:
+    """An empty key store database."""
     database = Database.sqlite(tmp_path / "keystore.db", "key store", create=True)
-    with database.writing() as connection:
-        keystore.metadata.create_all(connection)
+    tables.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+@pytest.fixture(name="store")
+def _store(database: Database) -> KeyStore:
+    """The vector's roots, control secrets and wrapped keys in a key store database."""
     store = KeyStore(database)
-    store.add_control_secrets({name: (1, bytes.fromhex(blob)) for name, blob in LAKE["control_secrets"].items()})
+    roots = [
+        RootRow(name, int(number), KeyState(version["state"]), 0)
+        for name, versions in LAKE["roots"].items()
+        for number, version in versions.items()
+    ]
+    store.create("local", roots, {name: (1, bytes.fromhex(blob)) for name, blob in LAKE["control_secrets"].items()})
     bucket, kek = LAKE["bucket_key"], LAKE["kek"]
     store.add_subjects([(kek["subject"], bucket["bucket"])])
-    wrapped = bytes.fromhex(bucket["wrapped"])
-    store.add_bucket_keys([BucketKeyRow(bucket["sensitivity"], bucket["bucket"], 1, KeyState.ENABLED, 1, wrapped)])
-    store.add_keks([KekRow(**{**kek, "wrapped": bytes.fromhex(kek["wrapped"])}, state=KeyState.ENABLED)])
-    yield store
-    database.close()
+    common: dict[str, Any] = {"state": KeyState.ENABLED, "created_at": 0}
+    row = BucketKeyRow(**{**bucket, "wrapped": bytes.fromhex(bucket["wrapped"])}, **common)
+    store.add_bucket_keys([row], root_name(bucket["sensitivity"]))
+    store.add_keks([KekRow(**{**kek, "wrapped": bytes.fromhex(kek["wrapped"])}, **common)])
+    return store
 
 
 def test_the_key_store_opens_to_the_lake(provider: LocalProvider) -> None:
@@ -140,11 +156,14 @@ def _binding(file: Mapping[str, Any]) -> FileBinding:
     )
 
 
-def test_every_wrap_from_root_to_data_file_opens(provider: LocalProvider, store: KeyStore, tmp_path: Path) -> None:
+def test_every_wrap_from_root_to_data_file_opens(
+    provider: LocalProvider, store: KeyStore, database: Database, tmp_path: Path
+) -> None:
     """Root, bucket key, KEK and DEK open in turn, and the DEK and AAD prefix decrypt the data file to its rows."""
     file = LAKE["file"]
-    hierarchy = Hierarchy(LAKE["lake"], store, provider)
-    assert hierarchy.verify() == {"bucket_keys": 1, "keks": 1}
+    hierarchy = Hierarchy(LAKE["lake"], store, provider, clock=_now)
+    counts = verify_keys(hierarchy, Changes(database))
+    assert (counts["control_secrets"], counts["bucket_keys"], counts["keks"]) == (7, 1, 1)
     notes = NoteVerifier([LAKE["audit_key"]])
     broker = Broker(hierarchy, store, origin=layout.audit_origin(LAKE["lake"]), notes=notes, clock=_now)
     wrapped = WrappedDek(file["kek_id"], file["kek_version"], bytes.fromhex(file["wrapped_dek"]))
@@ -152,10 +171,10 @@ def test_every_wrap_from_root_to_data_file_opens(provider: LocalProvider, store:
     with pytest.raises(KeyIntegrityError):
         broker.check_wrap(DekRequest(_binding({**file, "rows": file["rows"] + 1}), wrapped))
 
-    (kek,) = store.keks([(file["kek_id"], file["kek_version"])]).values()
-    dek = envelope.unseal(
-        hierarchy.open_kek(kek, hierarchy.bucket_rows()), wrapped.blob, bytes.fromhex(file["dek_context"])
-    )
+    view = store.view_of_keks([file["subject"]], [(file["kek_id"], file["kek_version"])])
+    (kek,) = hierarchy.open_keks(view, list(view.keks.values())).values()
+    dek = envelope.unseal(kek, wrapped.blob, bytes.fromhex(file["dek_context"]))
+    assert dek == _dek_by_hand(provider, file)
     prefix = broker.aad_prefix(_binding(file).partition, file["file_id"])
     assert prefix.hex() == file["aad_prefix"]
     assert _rows(tmp_path, file, base64.b64decode(file["content"]), dek, prefix) == file["values"]
@@ -171,8 +190,9 @@ def _dek_by_hand(provider: LocalProvider, file: Mapping[str, Any]) -> bytes:
     lake, bucket, kek = LAKE["lake"], LAKE["bucket_key"], LAKE["kek"]
     level, root = bucket["sensitivity"], root_name(bucket["sensitivity"])
     place = (lake, level, bucket["bucket"], bucket["version"])
-    bound_to = envelope.context(Kind.BUCKET_KEY, *place, root, bucket["root_version"])
-    bucket_key = provider.unwrap(root, bucket["root_version"], bytes.fromhex(bucket["wrapped"]), bound_to)
+    bound_to = envelope.context(Kind.BUCKET_KEY, *place, root)
+    item = WrappedKey(bucket["root_version"], bytes.fromhex(bucket["wrapped"]), bound_to)
+    (bucket_key,) = provider.unwrap(root, [item])
     bound_to = envelope.context(Kind.KEK, *place, kek["subject"], kek["month"], kek["kek_id"], kek["version"])
     kek_key = envelope.unseal(bucket_key, bytes.fromhex(kek["wrapped"]), bound_to)
     names = ["dataset", "sensitivity", "subject", "month", "kek_id", "kek_version", "file_id", "object_key", "length"]

@@ -1,0 +1,128 @@
+"""What an operation has done so far, so that after a crash the same command goes on where it stopped.
+
+One operation at a time: it holds a lock while it runs, and an unfinished one must be finished before another begins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from keys.errors import KeyOperationError
+from keys.keystore import Transactions
+from keys.tables import operations
+
+LOCK = "operation.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation on keys; ``scope`` is what was asked, ``detail`` what was decided on the way."""
+
+    id: str
+    verb: str
+    scope: Mapping[str, Any]
+    phase: str
+    detail: Mapping[str, Any]
+    started_at: int
+    updated_at: int
+    done: bool
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds the lock of key operations.
+
+    Raises:
+        KeyOperationError: another process has it.
+    """
+    with (folder / LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KeyOperationError("another operation on keys is running", hint="wait until it has finished") from None
+        yield
+
+
+class Journal:
+    """The operations of one key store."""
+
+    def __init__(self, database: Transactions, now: Callable[[], int]) -> None:
+        self._database = database
+        self._now = now
+
+    def begin(self, verb: str, scope: Mapping[str, Any], phase: str) -> Operation:
+        """A new operation, or the unfinished one if it is the same.
+
+        Raises:
+            KeyOperationError: another one is unfinished.
+        """
+        with self._database.writing() as connection:
+            found = connection.execute(sa.select(operations).where(operations.c.done.is_(False))).first()
+            if found is not None:
+                unfinished = _operation(found)
+                if (unfinished.verb, unfinished.scope) != (verb, dict(scope)):
+                    raise KeyOperationError(
+                        f"the operation {unfinished.verb} {unfinished.id[:8]} is not finished",
+                        hint="finish it with 'lake keys resume'",
+                    )
+                return unfinished
+            now = self._now()
+            operation = Operation(secrets.token_hex(16), verb, dict(scope), phase, {}, now, now, done=False)
+            connection.execute(operations.insert(), [_values(operation)])
+        return operation
+
+    def save(self, operation: Operation, phase: str, *, done: bool = False, **detail: Any) -> Operation:
+        """The operation in its next phase, with more detail, durable."""
+        changed = replace(
+            operation, phase=phase, detail={**operation.detail, **detail}, updated_at=self._now(), done=done
+        )
+        with self._database.writing() as connection:
+            connection.execute(operations.update().where(operations.c.id == operation.id), _values(changed))
+        return changed
+
+    def unfinished(self) -> Operation | None:
+        """The operation that must be finished first, if there is one."""
+        with self._database.reading() as connection:
+            found = connection.execute(sa.select(operations).where(operations.c.done.is_(False))).first()
+        return None if found is None else _operation(found)
+
+    def recent(self, limit: int = 20) -> list[Operation]:
+        """The newest operations, newest first."""
+        query = sa.select(operations).order_by(operations.c.started_at.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return [_operation(row) for row in connection.execute(query)]
+
+
+def _values(operation: Operation) -> dict[str, Any]:
+    return {
+        "id": operation.id,
+        "verb": operation.verb,
+        "scope": json.dumps(operation.scope, sort_keys=True),
+        "phase": operation.phase,
+        "detail": json.dumps(operation.detail, sort_keys=True),
+        "started_at": operation.started_at,
+        "updated_at": operation.updated_at,
+        "done": operation.done,
+    }
+
+
+def _operation(row: Any) -> Operation:
+    return Operation(
+        row.id,
+        row.verb,
+        json.loads(row.scope),
+        row.phase,
+        json.loads(row.detail),
+        row.started_at,
+        row.updated_at,
+        row.done,
+    )

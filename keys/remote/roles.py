@@ -1,0 +1,43 @@
+"""What each role may ask of the broker. Everything that is not named here is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from keys.control import AUDIT_DETAIL, AUDIT_SIGNING, AUDIT_TAGS, CATALOG, DIRECTORY, POLICY, PSEUDONYMS
+from keys.remote.wire import MIB, MOST_BYTES
+
+
+class Role(StrEnum):
+    """What a host is for."""
+
+    GATEWAY = "gateway"  # answers queries: old DEKs, each for a receipt
+    INGEST = "ingest"  # lands batches: fresh DEKs only
+    OPERATOR = "operator"  # checks the lake, puts contracts and policies in force: no DEK at all
+
+
+_OPENING = frozenset({"control_secrets", "anchor", "advance_anchor"})
+"""What it takes to open a lake and to append to its audit log."""
+
+CALLS: Mapping[Role, frozenset[str]] = {
+    Role.GATEWAY: _OPENING | {"release", "releases", "counts"},
+    Role.INGEST: _OPENING | {"announce", "wrap", "new_subjects", "take_events"},
+    Role.OPERATOR: _OPENING | {"check_wrap", "verify", "counts"},
+}
+
+_RECORDING = frozenset({CATALOG, AUDIT_SIGNING, AUDIT_TAGS, DIRECTORY})
+"""What it takes to append to the catalog and to the audit log, and to enter people under pseudonyms."""
+
+SECRETS: Mapping[Role, frozenset[str]] = {
+    Role.GATEWAY: _RECORDING | {AUDIT_DETAIL, POLICY, PSEUDONYMS},
+    Role.INGEST: _RECORDING,
+    Role.OPERATOR: _RECORDING | {POLICY},
+}
+
+MOST_ASKED: Mapping[Role, int] = {
+    Role.GATEWAY: MOST_BYTES,
+    Role.INGEST: 16 * MIB,
+    Role.OPERATOR: MIB,
+}
+"""Bytes of one request."""
