@@ -113,6 +113,12 @@ class UnavailableError(LakeError):
     exit_code = 5
 
 
+class StaleKeysError(UnavailableError):
+    """Keys were retired between wrapping and committing; wrapping anew helps."""
+
+    code = "stale_keys"
+
+
 class AuditUnavailableError(UnavailableError):
     """The audit log cannot record, so nothing may be read or changed."""
 

@@ -29,6 +29,7 @@ SPILLABLE = ("scope", "touched", "sealed")
 INTENT, OUTCOME, DENY = "query.intent", "query.outcome", "query.deny"
 BATCH, BATCH_REFUSED = "ingest.batch", "ingest.refused"
 POLICY, CONTRACT, KEYS, CREATED, READ = "policy.apply", "contract.add", "key.create", "lake.create", "audit.read"
+KEY_OPERATION = "key.operation"
 
 
 def bitmap(numbers: Iterable[int]) -> str:

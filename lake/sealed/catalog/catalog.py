@@ -8,33 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from lake.clock import Clock
 from lake.errors import BatchConflictError, UnavailableError
-from lake.rules.model import DataFile, Partition, Subject
+from lake.rules.model import DataFile, Subject
 from lake.sealed.catalog import chain, tables
 from lake.sealed.catalog.database import Database
-
-_T = TypeVar("_T")
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - capture times are naive UTC throughout
-_MICROSECOND = timedelta(microseconds=1)
-IN_LIST = 5_000
-"""Numbers in one SQL IN list; longer restrictions are applied to the result."""
-
-
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 of a naive UTC time."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(value: int) -> datetime:
-    """Naive UTC time of microseconds since 1970."""
-    return _EPOCH + value * _MICROSECOND
+from lake.sealed.catalog.fence import check_fence
+from lake.sealed.catalog.rows import IN_LIST, chunks, data_file, file_row, microseconds, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +57,15 @@ class Catalog:
     def _now(self) -> int:
         return microseconds(self._clock().astimezone(UTC).replace(tzinfo=None))
 
+    def append(
+        self, connection: sa.Connection, kind: str, rows: Mapping[sa.Table, Sequence[Mapping[str, Any]]]
+    ) -> chain.Head:
+        """One commit inside a write transaction; see chain.append."""
+        return chain.append(connection, self._mac, kind, self._now(), rows)
+
     def _commit(self, kind: str, rows: Mapping[sa.Table, Sequence[Mapping[str, Any]]]) -> chain.Head:
         with self.database.writing() as connection:
-            return chain.append(connection, self._mac, kind, self._now(), rows)
+            return self.append(connection, kind, rows)
 
     def head(self) -> chain.Head:
         """The newest commit."""
@@ -140,7 +132,7 @@ class Catalog:
         columns = (tables.directory.c.lookup, tables.directory.c.subject, tables.directory.c.number)
         found: dict[bytes, Subject] = {}
         with self.database.reading() as connection:
-            for part in _chunks(list(lookups)):
+            for part in chunks(list(lookups)):
                 query = sa.select(*columns).where(tables.directory.c.lookup.in_(part))
                 found |= {row.lookup: Subject(row.subject, row.number) for row in connection.execute(query)}
         return found
@@ -149,7 +141,7 @@ class Catalog:
         """(subject, sealed id) by number, of all or of some."""
         found: dict[int, tuple[Subject, bytes]] = {}
         with self.database.reading() as connection:
-            for part in [None] if numbers is None else _chunks(sorted(numbers)):
+            for part in [None] if numbers is None else chunks(sorted(numbers)):
                 query = sa.select(tables.directory)
                 if part is not None:
                     query = query.where(tables.directory.c.number.in_(part))
@@ -187,14 +179,18 @@ class Catalog:
         with self.database.reading() as connection:
             return {(row.dataset, row.batch_id) for row in connection.execute(sa.select(*columns))}
 
-    def land(self, batch: BatchRecord, files: Iterable[tuple[DataFile, int]]) -> chain.Head | None:
+    def land(
+        self, batch: BatchRecord, files: Iterable[tuple[DataFile, int]], *, key_epoch: int | None
+    ) -> chain.Head | None:
         """Make a batch and its files visible in one transaction; None if the same batch has landed already.
 
         Args:
             files: each with the dense number of its employee.
+            key_epoch: when the KEKs that wrap the files' DEKs were read; None if there is no file.
 
         Raises:
             BatchConflictError: the id has landed with other content.
+            StaleKeysError: a KEK was retired since; nothing landed: wrap the DEKs anew.
         """
         record = {
             "dataset": batch.dataset,
@@ -205,9 +201,11 @@ class Catalog:
             "counts": json.dumps(dict(sorted(batch.counts.items()))),
             "landed_at": self._now(),
         }
-        rows = [_file_row(file, number, batch.batch_id) for file, number in files]
+        rows = [file_row(file, number, batch.batch_id) for file, number in files]
         try:
-            return self._commit("batch", {tables.batches: [record], tables.files: rows})
+            with self.database.writing() as connection:
+                check_fence(connection, key_epoch)
+                return self.append(connection, "batch", {tables.batches: [record], tables.files: rows})
         except exc.IntegrityError:
             landed = self.batch(batch.dataset, batch.batch_id)
             if landed is None:
@@ -236,15 +234,23 @@ class Catalog:
         query = query.order_by(files.number, files.first_ts, files.file_id)
         with self.database.reading() as connection:
             return [
-                (_data_file(row), row.number)
+                (data_file(row), row.number)
                 for row in connection.execute(query)
                 if numbers is None or row.number in numbers
             ]
 
-    def object_keys(self) -> set[str]:
-        """Keys of every object that any row names, live or removed: none of these is an orphan."""
+    def object_keys(self, removed_after: datetime | None = None) -> set[str]:
+        """Keys of the objects that are still needed: of live files, and of those removed after a moment.
+
+        Args:
+            removed_after: naive UTC; None for every object that any row names, however long ago it was removed.
+        """
+        query = sa.select(tables.files.c.object_key)
+        if removed_after is not None:
+            recent = sa.select(tables.commits.c.seq).where(tables.commits.c.at > microseconds(removed_after))
+            query = query.where(tables.files.c.removed_seq.is_(None) | tables.files.c.removed_seq.in_(recent))
         with self.database.reading() as connection:
-            return set(connection.execute(sa.select(tables.files.c.object_key)).scalars())
+            return set(connection.execute(query).scalars())
 
     def summary(self) -> list[dict[str, Any]]:
         """Files, rows, bytes, employees and times by dataset and sensitivity."""
@@ -289,57 +295,11 @@ class Catalog:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def counts(self) -> dict[str, int]:
-        """How many batches, files, employees and commits there are."""
+        """How many batches, live files, employees and commits there are."""
         with self.database.reading() as connection:
-            return {
+            found = {
                 table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for table in (tables.batches, tables.files, tables.directory, tables.commits)
             }
-
-
-def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:
-    for start in range(0, len(values), IN_LIST):
-        yield values[start : start + IN_LIST]
-
-
-def _file_row(file: DataFile, number: int, batch_id: str) -> dict[str, Any]:
-    return {
-        "file_id": file.file_id,
-        "dataset": file.partition.dataset,
-        "subject": file.partition.subject,
-        "number": number,
-        "sensitivity": file.partition.sensitivity,
-        "month": file.partition.month,
-        "object_key": file.object_key,
-        "format": file.format,
-        "format_version": file.format_version,
-        "schema_version": file.schema_version,
-        "length": file.length,
-        "sha256": file.sha256,
-        "rows": file.rows,
-        "first_ts": microseconds(file.first_ts),
-        "last_ts": microseconds(file.last_ts),
-        "batch_id": batch_id,
-        "kek_id": file.kek_id,
-        "kek_version": file.kek_version,
-        "wrapped_dek": file.wrapped_dek,
-    }
-
-
-def _data_file(row: Any) -> DataFile:
-    return DataFile(
-        file_id=row.file_id,
-        partition=Partition(row.dataset, row.subject, row.sensitivity, row.month),
-        object_key=row.object_key,
-        format=row.format,
-        format_version=row.format_version,
-        schema_version=row.schema_version,
-        length=row.length,
-        sha256=row.sha256,
-        rows=row.rows,
-        first_ts=moment(row.first_ts),
-        last_ts=moment(row.last_ts),
-        kek_id=row.kek_id,
-        kek_version=row.kek_version,
-        wrapped_dek=row.wrapped_dek,
-    )
+            gone = connection.execute(sa.select(sa.func.count()).select_from(tables.removals)).scalar_one()
+        return found | {"files": found["files"] - gone}

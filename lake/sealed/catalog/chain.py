@@ -92,9 +92,6 @@ def verify(connection: sa.Connection, mac: Mac) -> Head:
     Raises:
         IntegrityError: names the first commit that does not hold.
     """
-    if connection.execute(sa.select(tables.files.c.file_id).where(tables.files.c.removed_seq.is_not(None))).first():
-        # No commit of this version removes a file, so nothing but a hand from outside can have set it.
-        raise IntegrityError("a file was marked as removed by no commit", hint="restore the catalog from a backup")
     lines: dict[int, list[bytes]] = {}
     for table in tables.CHAINED:
         for row in connection.execute(sa.select(table)).mappings():
@@ -112,7 +109,18 @@ def verify(connection: sa.Connection, mac: Mac) -> Head:
         current = expected
     if lines:
         raise IntegrityError("the catalog has rows that no commit accounts for", hint="restore it from a backup")
+    _check_removals(connection)
     return current
+
+
+def _check_removals(connection: sa.Connection) -> None:
+    """A file is removed exactly if a commit says so: the mark itself is not part of any digest."""
+    files, removals = tables.files.c, tables.removals.c
+    marked = sa.select(files.file_id, files.removed_seq).where(files.removed_seq.is_not(None))
+    stated = sa.select(removals.file_id, removals.seq)
+    for some, others in ((marked, stated), (stated, marked)):
+        if connection.execute(some.except_(others)).first():
+            raise IntegrityError("a file was marked as removed by no commit", hint="restore the catalog from a backup")
 
 
 def check_anchor(connection: sa.Connection, seq: int, mac: bytes) -> None:

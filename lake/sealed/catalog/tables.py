@@ -87,15 +87,31 @@ files = sa.Table(
     sa.Column("batch_id", sa.String(128), nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False, index=True),
     sa.Column("removed_seq", sa.BigInteger, nullable=True, index=True),
-    # Re-wrapped in place by rotation; each authenticates itself and its whole row.
+    # Re-wrapped in place by rotation; each authenticates itself and its whole row. A removed file has no wrap.
     sa.Column("kek_id", sa.String(32), nullable=False),
     sa.Column("kek_version", sa.Integer, nullable=False),
-    sa.Column("wrapped_dek", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("wrapped_dek", sa.LargeBinary, nullable=True, unique=True),
     sa.Index("ix_files_partition", "dataset", "number", "sensitivity", "month"),
     sa.Index("ix_files_time", "dataset", "last_ts", "first_ts"),
+    sa.Index("ix_files_kek", "kek_id", "kek_version"),
 )
 
-CHAINED = (contracts, policies, directory, actors, batches, files)
+removals = sa.Table(
+    "removals",
+    metadata,
+    sa.Column("file_id", sa.String(32), primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+"""Numbers that only grow, outside the chain: the fence (see upkeep.py)."""
+
+CHAINED = (contracts, policies, directory, actors, batches, files, removals)
 """Tables whose rows the commits account for; see chain.py."""
 
 REWRAPPED = frozenset({"kek_id", "kek_version", "wrapped_dek", "removed_seq"})

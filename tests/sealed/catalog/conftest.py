@@ -19,6 +19,7 @@ from lake.rules.model import DataFile, Partition, Subject
 from lake.sealed.catalog import tables
 from lake.sealed.catalog.catalog import BatchRecord, Catalog
 from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.upkeep import Upkeep
 
 MAC_KEY = b"m" * 32
 START = datetime(2026, 3, 1)
@@ -68,7 +69,7 @@ def batch_record(name: str, content: str = "sha256:1", dataset: str = "desktop")
 
 
 def fill(catalog: Catalog) -> None:
-    """One commit of every kind, and two batches of files."""
+    """One commit of every kind, and three batches of files, one of them replaced."""
     catalog.add_contract("desktop", 1, "sha256:" + "1" * 64, "dataset: desktop")
     catalog.add_policy("sha256:" + "2" * 64, b"sealed policy")
     catalog.add_employees(
@@ -77,7 +78,15 @@ def fill(catalog: Catalog) -> None:
     catalog.add_actor("u:" + "3" * 32, b"sealed name")
     for number in range(2):
         files = [(data_file(f"{number}-{part}", hours=10 * part), part) for part in range(2)]
-        catalog.land(batch_record(f"batch-{number}"), files)
+        catalog.land(batch_record(f"batch-{number}"), files, key_epoch=1)
+    remove_a_file(catalog)
+
+
+def remove_a_file(catalog: Catalog) -> None:
+    """A file that lands, and another that takes its place."""
+    old, new = data_file("2-0"), data_file("2-0-again")
+    catalog.land(batch_record("batch-2"), [(old, 0)], key_epoch=1)
+    Upkeep(catalog).replace([(old.file_id, new)], key_epoch=1)
 
 
 def dump(path: Path) -> list[str]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lake.errors import BatchConflictError, UnavailableError
 from lake.rules.model import Subject
 from lake.sealed.catalog import catalog as module
-from lake.sealed.catalog.catalog import Selection, microseconds, moment
+from lake.sealed.catalog.catalog import Selection
+from lake.sealed.catalog.rows import microseconds, moment
 
 LANDING = """
 import sys
@@ -22,7 +23,7 @@ from conftest import batch_record, data_file, open_catalog
 
 catalog = open_catalog(Path(sys.argv[1]))
 files = [(data_file(f"{sys.argv[2]}-{number}"), 0) for number in range(20)]
-head = catalog.land(batch_record("contested"), files)
+head = catalog.land(batch_record("contested"), files, key_epoch=1)
 print("won" if head else "again")
 """
 
@@ -57,7 +58,7 @@ def stop(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 
 event.listen(catalog.database.engine, sys.argv[2], stop)
-catalog.land(batch_record("crashing"), [(data_file(f"crash-{number}"), 0) for number in range(50)])
+catalog.land(batch_record("crashing"), [(data_file(f"crash-{number}"), 0) for number in range(50)], key_epoch=1)
 """
 
 ALL = Selection("desktop", frozenset({1, 2, 3, 4}))
@@ -78,11 +79,15 @@ def test_everything_comes_back_as_it_was_put(catalog, file, batch):
     assert catalog.batch("desktop", "batch-0") == batch("batch-0")
     assert catalog.batch("desktop", "none") is None
     expected = [(file(f"{one}-{part}", hours=10 * part), part) for one in range(2) for part in range(2)]
+    expected.append((file("2-0-again"), 0))
     assert sorted(catalog.select(ALL), key=repr) == sorted(expected, key=repr)
-    assert catalog.object_keys() == {each.object_key for each, _ in expected}
-    assert catalog.counts() == {"batches": 2, "files": 4, "directory": 2, "commits": 7}
+    live = {each.object_key for each, _ in expected}
+    assert catalog.object_keys() == live | {file("2-0").object_key}
+    assert catalog.object_keys(removed_after=datetime(2026, 3, 13)) == catalog.object_keys()
+    assert catalog.object_keys(removed_after=datetime(2026, 3, 15)) == live
+    assert catalog.counts() == {"batches": 3, "files": 5, "directory": 2, "commits": 9}
     (summary,) = catalog.summary()
-    assert (summary["files"], summary["rows"], summary["bytes"], summary["employees"]) == (4, 68, 16_384, 2)
+    assert (summary["files"], summary["rows"], summary["bytes"], summary["employees"]) == (5, 85, 20_480, 2)
     assert (summary["first"], summary["last"]) == ("2026-03-01T00:00:00", "2026-03-01T11:00:00")
 
 
@@ -90,11 +95,13 @@ def test_a_batch_lands_once(catalog, path, dumped, file, batch):
     """The same batch again changes nothing, with the same files or others; other content is a conflict."""
     before, head = dumped(path), catalog.head()
     for name in ("0-0", "another attempt"):
-        assert catalog.land(batch("batch-0"), [(file(name), 0)]) is None
+        assert catalog.land(batch("batch-0"), [(file(name), 0)], key_epoch=1) is None
     with pytest.raises(BatchConflictError, match="other content"):
-        catalog.land(batch("batch-0", content="sha256:2"), [(file("new"), 0)])
+        catalog.land(batch("batch-0", content="sha256:2"), [(file("new"), 0)], key_epoch=1)
     assert (dumped(path), catalog.head()) == (before, head)
-    assert catalog.land(batch("batch-0", dataset="laptop"), [(file("new", dataset="laptop"), 0)]) is not None
+    assert (
+        catalog.land(batch("batch-0", dataset="laptop"), [(file("new", dataset="laptop"), 0)], key_epoch=1) is not None
+    )
     catalog.verify()
 
 
@@ -102,7 +109,7 @@ def test_a_file_lands_in_one_batch_only(catalog, file, batch):
     """A new batch that repeats a landed file is refused whole."""
     before = catalog.counts()
     with pytest.raises(UnavailableError):
-        catalog.land(batch("batch-9"), [(file("new"), 0), (file("0-0"), 0)])
+        catalog.land(batch("batch-9"), [(file("new"), 0), (file("0-0"), 0)], key_epoch=1)
     assert catalog.counts() == before
     assert catalog.batch("desktop", "batch-9") is None
 
@@ -128,7 +135,7 @@ def test_two_processes_land_one_batch(catalog, path, child):
         assert process.returncode == 0, errors
         outcomes.append(output.strip())
     assert sorted(outcomes) == ["again", "won"]
-    assert catalog.counts()["files"] == 4 + 20
+    assert catalog.counts()["files"] == 5 + 20
     catalog.verify()
 
 
@@ -157,7 +164,7 @@ def test_a_kill_within_a_commit_leaves_nothing_of_it(catalog, path, child, opene
     assert dumped(path) == before
     again = opened(path)
     assert again.verify() == head
-    assert again.land(batch("crashing"), [(file("crash-0"), 0)]).seq == head.seq + 1
+    assert again.land(batch("crashing"), [(file("crash-0"), 0)], key_epoch=1).seq == head.seq + 1
     again.verify()
     again.database.close()
 
@@ -199,7 +206,7 @@ def test_selection_is_that_of_a_plain_filter(empty, file, batch, rows, wanted, i
         (file(f"{name}-{index}", subject=str(number) * 26, level=level, hours=hour, dataset=dataset), number)
         for index, (number, level, hour, dataset) in enumerate(rows)
     ]
-    empty.land(batch(name), files)
+    empty.land(batch(name), files, key_epoch=1)
     ours = {each.file_id for each, _ in files}
     before, module.IN_LIST = module.IN_LIST, in_list
     try:

@@ -35,7 +35,7 @@ def refused(catalog):
 def test_an_untouched_catalog_verifies(catalog, path, opened):
     """The head of the verified chain is the newest commit, and an empty catalog has none."""
     assert catalog.verify() == catalog.head()
-    assert catalog.head().seq == 6
+    assert catalog.head().seq == 8
     empty = opened(path.with_name("empty.db"))
     assert empty.verify() == empty.head() == Head(0, GENESIS)
     empty.database.close()
@@ -105,7 +105,7 @@ def test_an_added_row_is_found(catalog, path, table):
 def test_a_missing_or_swapped_commit_is_found(catalog, path):
     """Commits cannot be cut out of the middle, nor exchange their places."""
     shutil.copy(path, path.with_name("copy.db"))
-    for seq in range(1, 7):
+    for seq in range(1, 9):
         connection = sqlite3.connect(path)
         row = connection.execute("SELECT * FROM commits WHERE seq = ?", (seq,)).fetchone()
         connection.close()
@@ -113,7 +113,7 @@ def test_a_missing_or_swapped_commit_is_found(catalog, path):
         refused(catalog)
         tamper(path, "INSERT INTO commits VALUES (?, ?, ?, ?, ?)", *row)
         catalog.verify()
-    for one, other in ((-5, 5), (5, 6), (6, -5)):
+    for one, other in ((-7, 7), (7, 8), (8, -7)):
         tamper(path, "UPDATE commits SET seq = ? WHERE seq = ?", one, other)
     refused(catalog)
 
@@ -128,7 +128,7 @@ def test_what_rotation_rewraps_may_change(catalog, path):
 def test_a_file_is_not_removed_by_hand(catalog, path):
     """A file marked as removed without a commit is noticed, and its object is not taken for an orphan."""
     before = catalog.object_keys()
-    tamper(path, "UPDATE files SET removed_seq = 6")
+    tamper(path, "UPDATE files SET removed_seq = 8")
     refused(catalog)
     assert catalog.object_keys() == before != set()
 
@@ -144,7 +144,7 @@ def test_an_older_copy_is_found_by_the_anchor(catalog, path, opened, file, batch
     catalog.database.close()
     shutil.copy(path, path.with_name("old.db"))
     older = catalog.head()
-    catalog.land(batch("batch-9"), [(file("9"), 0)])
+    catalog.land(batch("batch-9"), [(file("9"), 0)], key_epoch=1)
     newest = catalog.head()
     for head in (older, newest, Head(0, GENESIS)):
         catalog.check_anchor(head.seq, head.mac)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from keys import keystore
+from keys import tables as key_tables
 from lake.errors import IntegrityError, UsageError
 from lake.sealed.catalog import migrate, tables
 from lake.sealed.catalog.database import Database
@@ -18,7 +18,7 @@ BOTH = pytest.mark.parametrize(
     ("migrations", "head", "metadata"),
     [
         (migrate.CATALOG_MIGRATIONS, migrate.CATALOG_HEAD, tables.metadata),
-        (migrate.KEY_STORE_MIGRATIONS, migrate.KEY_STORE_HEAD, keystore.metadata),
+        (migrate.KEY_STORE_MIGRATIONS, migrate.KEY_STORE_HEAD, key_tables.metadata),
     ],
 )
 

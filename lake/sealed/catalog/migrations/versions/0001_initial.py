@@ -85,15 +85,22 @@ def upgrade() -> None:
         sa.Column("removed_seq", sa.BigInteger(), nullable=True),
         sa.Column("kek_id", sa.String(length=32), nullable=False),
         sa.Column("kek_version", sa.Integer(), nullable=False),
-        sa.Column("wrapped_dek", sa.LargeBinary(), nullable=False),
+        sa.Column("wrapped_dek", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("file_id"),
         sa.UniqueConstraint("object_key"),
         sa.UniqueConstraint("wrapped_dek"),
     )
+    op.create_index("ix_files_kek", "files", ["kek_id", "kek_version"], unique=False)
     op.create_index("ix_files_partition", "files", ["dataset", "number", "sensitivity", "month"], unique=False)
     op.create_index(op.f("ix_files_removed_seq"), "files", ["removed_seq"], unique=False)
     op.create_index(op.f("ix_files_seq"), "files", ["seq"], unique=False)
     op.create_index("ix_files_time", "files", ["dataset", "last_ts", "first_ts"], unique=False)
+    op.create_table(
+        "marks",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "policies",
         sa.Column("digest", sa.String(length=71), nullable=False),
@@ -102,3 +109,10 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
     )
+    op.create_table(
+        "removals",
+        sa.Column("file_id", sa.String(length=32), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("file_id"),
+    )
+    op.create_index(op.f("ix_removals_seq"), "removals", ["seq"], unique=False)
