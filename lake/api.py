@@ -39,10 +39,13 @@ def operator_name() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _secrets(key_file: PathLike | None, passphrase_file: PathLike | None) -> Secrets:
-    if key_file is None and passphrase_file is None:
+def _secrets(
+    key_file: PathLike | None, passphrase_file: PathLike | None, provider_file: PathLike | None = None
+) -> Secrets:
+    if key_file is None and passphrase_file is None and provider_file is None:
         return Secrets.from_environment()
-    return Secrets(Path(key_file) if key_file else None, Path(passphrase_file) if passphrase_file else None)
+    key, passphrase, provider = (Path(path) if path else None for path in (key_file, passphrase_file, provider_file))
+    return Secrets(key, passphrase, provider)
 
 
 class Connection:
@@ -138,12 +141,13 @@ def create(
     *,
     key_file: PathLike | None = None,
     passphrase_file: PathLike | None = None,
+    provider_file: PathLike | None = None,
     key_store: PathLike | None = None,
 ) -> None:
     """Make a new lake in a folder that does not exist or is empty; makes the key file if it does not exist."""
     homes.create(
         Path(path),
-        _secrets(key_file, passphrase_file),
+        _secrets(key_file, passphrase_file, provider_file),
         user=operator_name(),
         key_store=Path(key_store) if key_store else None,
     )
@@ -154,11 +158,14 @@ def open(  # noqa: A001 - the documented name
     *,
     key_file: PathLike | None = None,
     passphrase_file: PathLike | None = None,
+    provider_file: PathLike | None = None,
     settings: Settings | None = None,
     clock: Clock = utc_now,
 ) -> Lake:
     """Open a lake as its operator."""
-    return Lake(Home.open(Path(path), _secrets(key_file, passphrase_file), settings=settings, clock=clock))
+    return Lake(
+        Home.open(Path(path), _secrets(key_file, passphrase_file, provider_file), settings=settings, clock=clock)
+    )
 
 
 def connect(
@@ -169,9 +176,10 @@ def connect(
     role: str | None = None,
     key_file: PathLike | None = None,
     passphrase_file: PathLike | None = None,
+    provider_file: PathLike | None = None,
     settings: Settings | None = None,
     clock: Clock = utc_now,
 ) -> Connection:
     """Open a lake to query it as a user, for a purpose, under the policy in force."""
-    home = Home.open(Path(path), _secrets(key_file, passphrase_file), settings=settings, clock=clock)
+    home = Home.open(Path(path), _secrets(key_file, passphrase_file, provider_file), settings=settings, clock=clock)
     return Connection(home, user, purpose, role)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 1024 * 1024
@@ -28,14 +28,35 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerPlace:
+    """Where a broker listens, and the PEM files that prove both sides to each other over TLS."""
+
+    address: str
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Secrets:
-    """Paths of the files that open the key store; never their content."""
+    """Paths of the files that open the key store or say who does, or the broker that does; never their content."""
 
     key_file: Path | None = None
     passphrase_file: Path | None = None
+    provider_file: Path | None = None
+    broker: BrokerPlace | None = field(default=None, kw_only=True)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Secrets:
-        """``LAKE_KEY_FILE`` and ``LAKE_PASSPHRASE_FILE``."""
-        key, passphrase = environment.get("LAKE_KEY_FILE"), environment.get("LAKE_PASSPHRASE_FILE")
-        return cls(Path(key) if key else None, Path(passphrase) if passphrase else None)
+        """``LAKE_BROKER`` with ``_CA``, ``_CERT`` and ``_KEY`` where a broker is to be asked; else the key store's own.
+
+        These are ``LAKE_KEY_FILE``, ``LAKE_PASSPHRASE_FILE`` and ``LAKE_PROVIDER_FILE``.
+        """
+
+        def paths(*names: str) -> list[Path | None]:
+            return [Path(environment[name]) if environment.get(name) else None for name in names]
+
+        if environment.get("LAKE_BROKER"):
+            files = paths("LAKE_BROKER_CA", "LAKE_BROKER_CERT", "LAKE_BROKER_KEY")
+            return cls(broker=BrokerPlace(environment["LAKE_BROKER"], *files))
+        return cls(*paths("LAKE_KEY_FILE", "LAKE_PASSPHRASE_FILE", "LAKE_PROVIDER_FILE"))

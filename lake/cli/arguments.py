@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,20 @@ Subparsers = Any
 """argparse's own type is private."""
 
 
+class _Variable(argparse.Action):
+    """An option that stands for an environment variable of this process: whatever opens a lake reads it there."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        _option: str | None = None,
+    ) -> None:
+        os.environ[str(self.const)] = str(values)
+        setattr(namespace, self.dest, values)
+
+
 def shared() -> argparse.ArgumentParser:
     """Options of every command."""
     parent = argparse.ArgumentParser(add_help=False)
@@ -28,6 +44,20 @@ def shared() -> argparse.ArgumentParser:
     group.add_argument(
         "--passphrase-file", metavar="FILE", help="file with the passphrase (default: LAKE_PASSPHRASE_FILE)"
     )
+    group.add_argument(
+        "--provider",
+        metavar="FILE",
+        help="provider file of a key service (default: LAKE_PROVIDER_FILE)",
+    )
+    for option, kind, what in (
+        ("--broker", "ADDRESS", "broker to ask instead of the key store: unix:PATH or tls:HOST:PORT"),
+        ("--broker-ca", "FILE", "over TLS: the CA of the broker's certificate"),
+        ("--broker-cert", "FILE", "over TLS: this host's certificate"),
+        ("--broker-key", "FILE", "over TLS: its private key"),
+    ):
+        name = f"LAKE_{option[2:].replace('-', '_').upper()}"
+        text = f"{what} (default: {name})"
+        group.add_argument(option, metavar=kind, help=text, action=_Variable, const=name)
     group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     return parent
 
@@ -43,6 +73,14 @@ def command(subparsers: Subparsers, name: str, summary: str, example: str) -> ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def group(subparsers: Subparsers, name: str, summary: str) -> Subparsers:
+    """The subcommands of a group such as ``lake keys``; made when first asked for, so that the jobs can add to it."""
+    made: dict[str, Subparsers] = subparsers.__dict__.setdefault("lake_groups", {})
+    if name not in made:
+        made[name] = subparsers.add_parser(name, help=summary).add_subparsers(metavar="COMMAND", required=True)
+    return made[name]
 
 
 def lake_path(arguments: argparse.Namespace) -> Path:
@@ -61,10 +99,24 @@ def lake_path(arguments: argparse.Namespace) -> Path:
 
 def secrets(arguments: argparse.Namespace) -> Secrets:
     """The files that open the key store; options win over the environment."""
+    if arguments.broker and (arguments.key_file or arguments.passphrase_file or arguments.provider):
+        raise UsageError("--broker is given, and a way to open the key store too", hint="give one of them")
+    return _with_options(Secrets.from_environment(), arguments)
+
+
+def key_secrets(arguments: argparse.Namespace) -> Secrets:
+    """The same for who must open the key store itself, whatever broker is named."""
+    environment = {name: value for name, value in os.environ.items() if name != "LAKE_BROKER"}
+    return _with_options(Secrets.from_environment(environment), arguments)
+
+
+def _with_options(found: Secrets, arguments: argparse.Namespace) -> Secrets:
     if arguments.key_file or arguments.passphrase_file:
         key, passphrase = arguments.key_file, arguments.passphrase_file
-        return Secrets(Path(key) if key else None, Path(passphrase) if passphrase else None)
-    return Secrets.from_environment()
+        found = Secrets(Path(key) if key else None, Path(passphrase) if passphrase else None, found.provider_file)
+    if arguments.provider:
+        found = replace(found, provider_file=Path(arguments.provider))
+    return found
 
 
 def open_lake(arguments: argparse.Namespace) -> Lake:
@@ -72,7 +124,12 @@ def open_lake(arguments: argparse.Namespace) -> Lake:
     from lake import api
 
     paths = secrets(arguments)
-    return api.open(lake_path(arguments), key_file=paths.key_file, passphrase_file=paths.passphrase_file)
+    return api.open(
+        lake_path(arguments),
+        key_file=paths.key_file,
+        passphrase_file=paths.passphrase_file,
+        provider_file=paths.provider_file,
+    )
 
 
 def read_text(path: str) -> str:

@@ -36,6 +36,7 @@ def _init(arguments: argparse.Namespace) -> int:
         path,
         key_file=paths.key_file,
         passphrase_file=paths.passphrase_file,
+        provider_file=paths.provider_file,
         key_store=arguments.key_store,
     )
     if fresh:

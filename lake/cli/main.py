@@ -22,7 +22,7 @@ EXTENSIONS = "telemetry_lake.commands"
 
 def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     """The whole command line; without the extensions if they are not wanted."""
-    from lake.cli import audit, datasets, ingest, lakes, policies, query, report, synth
+    from lake.cli import audit, datasets, ingest, keys, lakes, policies, query, report, serve, synth
 
     parser = argparse.ArgumentParser(
         prog="lake",
@@ -31,7 +31,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (lakes, datasets, ingest, policies, query, audit, report, synth):
+    for module in (lakes, datasets, ingest, policies, query, audit, report, keys, serve, synth):
         module.register(subparsers)
     if extended:
         for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):

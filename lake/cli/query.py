@@ -57,6 +57,7 @@ def _query(arguments: argparse.Namespace) -> int:
         role=arguments.role,
         key_file=paths.key_file,
         passphrase_file=paths.passphrase_file,
+        provider_file=paths.provider_file,
     )
     with connection, closing(connection.sql(arguments.sql)) as result:
         with _sink(arguments.output) as sink:

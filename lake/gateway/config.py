@@ -10,7 +10,7 @@ from pathlib import Path
 from lake.errors import IntegrityError, UsageError
 from lake.rules.layout import CONFIG
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def read_config(root: Path) -> LakeConfig:
     if not whole:
         raise IntegrityError(f"{root / CONFIG} is damaged", hint="restore it from a backup")
     if config.format != FORMAT:
-        raise IntegrityError(f"the lake has format {config.format!s:.8}, not {FORMAT}", hint="upgrade the software")
+        hint = "format 1 was never released: make the lake anew" if config.format == 1 else "upgrade the software"
+        raise IntegrityError(f"the lake has format {config.format!s:.8}, not {FORMAT}", hint=hint)
     return config
 
 

@@ -62,7 +62,7 @@ class Doctor:
         yield from host_findings(self._home.root)
 
     def _keys(self) -> Iterator[Finding]:
-        opened = self._home.hierarchy.verify()
+        opened = self._home.keys.verify()
         text = f"{opened['bucket_keys']} bucket keys and {opened['keks']} KEKs open under their parents"
         yield Finding("keys", OK, text)
 

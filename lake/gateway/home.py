@@ -9,18 +9,24 @@ from contextlib import suppress
 from pathlib import Path
 
 from keys import unlock
-from keys.broker import Broker
-from keys.control import ControlKeys, create_control_secrets
+from keys.changes import Changes
+from keys.control import ControlKeys, new_control_secrets
 from keys.errors import KeysError
-from keys.hierarchy import ROOT_NAMES, Hierarchy
+from keys.hierarchy import Hierarchy
 from keys.keystore import KeyStore
+from keys.limits import BrokerLimits
+from keys.names import ROOT_NAMES
 from keys.providers import KeyProvider
 from keys.providers import local as local_provider
+from keys.refs import KeyState
+from keys.rows import RootRow
 from keys.signing import NoteVerifier
 from lake.clock import Clock, timestamp, utc_now
 from lake.errors import IntegrityError, LakeError, UsageError
+from lake.gateway import key_services
 from lake.gateway.config import LakeConfig, read_config, write_config
 from lake.gateway.directory import Directory
+from lake.gateway.keyside import KeySide, log_signer, open_here, open_remote
 from lake.gateway.recorder import Actor, Recorder
 from lake.rules import layout
 from lake.sealed.audit import entries
@@ -29,6 +35,7 @@ from lake.sealed.catalog import migrate
 from lake.sealed.catalog.catalog import Catalog
 from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.upkeep import Upkeep
 from lake.sealed.objects import ObjectStore
 from lake.sealed.objects.local import LocalStore
 from lake.settings import Secrets, Settings
@@ -36,21 +43,11 @@ from lake.settings import Secrets, Settings
 CATALOG_NAME, KEY_STORE_NAME = "catalog", "key store"
 
 
-def load_secret(paths: Secrets) -> unlock.UnlockSecret:
-    """The operator's secret.
-
-    Raises:
-        UsageError: none or two were given.
-    """
-    if (paths.key_file is None) == (paths.passphrase_file is None):
-        raise UsageError(
-            "one secret is needed to open the key store",
-            hint="give --key-file or --passphrase-file, or set LAKE_KEY_FILE or LAKE_PASSPHRASE_FILE",
-        )
-    if paths.key_file is not None:
-        return unlock.from_key_file(paths.key_file)
-    assert paths.passphrase_file is not None  # noqa: S101 - the check above; for the type checker
-    return unlock.from_passphrase_file(paths.passphrase_file)
+def open_key_database(folder: Path) -> Database:
+    """The key store's database, if it has this version's form."""
+    database = Database.sqlite(folder / layout.KEY_STORE, KEY_STORE_NAME)
+    migrate.check_version(database, migrate.KEY_STORE_HEAD)
+    return database
 
 
 class Home:
@@ -60,7 +57,7 @@ class Home:
         self,
         root: Path,
         config: LakeConfig,
-        provider: KeyProvider,
+        keys: KeySide,
         *,
         settings: Settings,
         clock: Clock,
@@ -70,23 +67,18 @@ class Home:
         self.settings = settings
         self.clock = clock
         self.objects: ObjectStore = LocalStore(root)
-        self._key_database = Database.sqlite(_key_folder(root, config) / layout.KEY_STORE, KEY_STORE_NAME)
-        migrate.check_version(self._key_database, migrate.KEY_STORE_HEAD)
-        self.key_store = KeyStore(self._key_database)
-        self.control = ControlKeys(config.lake, self.key_store, provider)
+        self.snapshot_days: int | None = None
+        self.keys = keys
+        self.key_store, self.control, self.broker = keys.store, keys.control, keys.broker
         database = Database.sqlite(root / layout.CATALOG, CATALOG_NAME)
         migrate.check_version(database, migrate.CATALOG_HEAD)
         self.catalog = Catalog(database, self.control.catalog_mac, clock)
         self.catalog.check_anchor(*self.key_store.anchor("catalog"))
-        origin = layout.audit_origin(config.lake)
-        signer = self.control.signer(origin)
-        if signer.verifier_key != config.audit_key:
-            raise IntegrityError(f"{layout.CONFIG} names another audit key", hint="restore it from a backup")
+        self.upkeep = Upkeep(self.catalog)
+        signer = log_signer(config, self.control)
         notes = NoteVerifier([signer.verifier_key])
-        self.log = AuditLog.open(root / layout.AUDIT, origin, signer=signer, opener=notes)
+        self.log = AuditLog.open(root / layout.AUDIT, signer.name, signer=signer, opener=notes)
         self.check_log()
-        self.hierarchy = Hierarchy(config.lake, self.key_store, provider)
-        self.broker = Broker(self.hierarchy, self.key_store, origin=origin, notes=notes, clock=clock)
         self.recorder = Recorder(self.log, entries.Attachments(root / layout.AUDIT), self.control, clock)
         self.directory = Directory(self.catalog, self.control, self.broker, self.advance)
 
@@ -96,14 +88,38 @@ class Home:
 
         Raises:
             UsageError: there is no lake, or no secret was given.
-            KeysError: the key store does not open.
+            KeysError: the key store does not open, or the broker that holds it gives no keys to this host.
             IntegrityError: something is missing, damaged, or older than it should be.
         """
         config = read_config(root)
-        provider = local_provider.LocalProvider(_key_folder(root, config), load_secret(secret))
-        if provider.lake != config.lake:
-            raise IntegrityError("the key store belongs to another lake", hint="check lake.json and the key store")
-        return cls(root, config, provider, settings=settings or Settings(), clock=clock)
+        keys = open_keys(root, secret, clock=clock) if secret.broker is None else open_remote(config, secret.broker)
+        try:
+            home = cls(root, config, keys, settings=settings or Settings(), clock=clock)
+        except BaseException:
+            keys.close()
+            raise
+        home.snapshot_days = key_services.snapshot_days(secret)
+        return home
+
+    @property
+    def provider(self) -> KeyProvider:
+        """Holds the roots. This and the next three raise UsageError where a broker holds the key store."""
+        return self.keys.here().provider
+
+    @property
+    def key_database(self) -> Database:
+        """The key store's database."""
+        return self.keys.here().database
+
+    @property
+    def key_changes(self) -> Changes:
+        """Changes the key store."""
+        return self.keys.here().changes
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """The key levels."""
+        return self.keys.here().hierarchy
 
     def __enter__(self) -> Home:
         return self
@@ -119,7 +135,7 @@ class Home:
             self.log.close()
         finally:
             self.catalog.database.close()
-            self._key_database.close()
+            self.keys.close()
 
     def check_log(self) -> None:
         """Refuse a log that ends before, or differs from, what the broker saw last.
@@ -170,15 +186,17 @@ def create(root: Path, secret: Secrets, *, user: str, key_store: Path | None = N
     root = root.absolute()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} exists and is not an empty folder", hint="choose another place for the lake")
-    if secret.key_file is not None and secret.passphrase_file is None and not secret.key_file.exists():
+    fresh = secret.key_file is not None and secret.passphrase_file is None and secret.provider_file is None
+    if fresh and secret.key_file is not None and not secret.key_file.exists():
         unlock.create_key_file(secret.key_file)
-    opened = load_secret(secret)
+    service = None if secret.provider_file is None else key_services.read_service(secret.provider_file)
+    opened = key_services.load_secret(secret) if service is None else None
     root.parent.mkdir(parents=True, exist_ok=True)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(8)}")
     draft.mkdir(mode=0o700)
     leftovers = [draft] if key_store is None or key_store.exists() else [draft, key_store]
     try:
-        _fill(draft, opened, key_store, clock)
+        _fill(draft, opened, service, key_store, clock)
         with Home.open(draft, secret, clock=clock) as home:
             home.recorder.record(entries.CREATED, home.actor(user), {"lake": home.config.lake})
             home.recorder.record_keys(home.actor(user), home.broker.take_events())
@@ -196,18 +214,33 @@ def create(root: Path, secret: Secrets, *, user: str, key_store: Path | None = N
         raise
 
 
-def _fill(draft: Path, secret: unlock.UnlockSecret, key_store: Path | None, clock: Clock) -> None:
+def _fill(
+    draft: Path,
+    secret: unlock.UnlockSecret | None,
+    service: key_services.KeyService | None,
+    key_store: Path | None,
+    clock: Clock,
+) -> None:
     lake = secrets.token_hex(16)
     folder = draft / layout.KEYS if key_store is None else key_store.absolute()
-    local_provider.initialise(folder, secret, lake)
-    provider = local_provider.LocalProvider(folder, secret)
+    provider: KeyProvider
+    if service is not None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        provider = service.connect(lake)
+    else:
+        assert secret is not None  # noqa: S101 - the caller has read one of the two
+        local_provider.initialise(folder, secret, lake)
+        provider = local_provider.LocalProvider(folder, secret)
     provider.create(ROOT_NAMES)
     key_database = Database.sqlite(folder / layout.KEY_STORE, KEY_STORE_NAME, create=True)
     migrate.upgrade(key_database, migrate.KEY_STORE_MIGRATIONS)
     store = KeyStore(key_database)
-    create_control_secrets(lake, store, provider)
+    now = int(clock().timestamp() * 1_000_000)
+    roots = [RootRow(name, provider.describe(name).current, KeyState.ENABLED, now) for name in ROOT_NAMES]
+    store.create(provider.kind, roots, new_control_secrets(lake, provider))
     control = ControlKeys(lake, store, provider)
     key_database.close()
+    provider.close()
     catalog = Database.sqlite(draft / layout.CATALOG, CATALOG_NAME, create=True)
     migrate.upgrade(catalog, migrate.CATALOG_MIGRATIONS)
     catalog.close()
@@ -217,7 +250,17 @@ def _fill(draft: Path, secret: unlock.UnlockSecret, key_store: Path | None, cloc
     write_config(draft, LakeConfig(lake, timestamp(clock()), signer.verifier_key, place))
 
 
-def _key_folder(root: Path, config: LakeConfig) -> Path:
+def open_keys(root: Path, secret: Secrets, *, clock: Clock = utc_now, limits: BrokerLimits | None = None) -> KeySide:
+    """The keys of a lake from its key store; of the lake's folder only ``lake.json`` is read."""
+    config = read_config(root)
+    folder = key_folder(root, config)
+    database = open_key_database(folder)
+    provider = key_services.open_provider(KeyStore(database).provider(), folder, config.lake, secret)
+    return open_here(config, provider, database, clock=clock, limits=limits)
+
+
+def key_folder(root: Path, config: LakeConfig) -> Path:
+    """Where the key store lies."""
     return root / config.key_store
 
 
@@ -225,7 +268,7 @@ def upgrade(root: Path) -> None:
     """Bring the catalog and the key store of a lake to the newest version; needs no key."""
     config = read_config(root)
     for path, name, migrations in (
-        (_key_folder(root, config) / layout.KEY_STORE, KEY_STORE_NAME, migrate.KEY_STORE_MIGRATIONS),
+        (key_folder(root, config) / layout.KEY_STORE, KEY_STORE_NAME, migrate.KEY_STORE_MIGRATIONS),
         (root / layout.CATALOG, CATALOG_NAME, migrate.CATALOG_MIGRATIONS),
     ):
         database = Database.sqlite(path, name)

@@ -10,28 +10,33 @@ import hashlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Protocol
 
 import pyarrow as pa
 
+from keys.broker import LandingKeys
 from keys.errors import KeysError
+from keys.refs import PartitionRef
 from lake.clear.landing.batch import Landing, land_rows
 from lake.clear.landing.conform import Conformer
-from lake.errors import BatchConflictError, LakeError, MalformedInputError, UsageError
+from lake.errors import BatchConflictError, LakeError, MalformedInputError, StaleKeysError, UsageError
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
+from lake.gateway.planner import binding
 from lake.gateway.recorder import Actor
 from lake.rules.contract import Contract
 from lake.rules.model import DataFile
 from lake.sealed.audit import entries
 from lake.sealed.catalog.catalog import BatchRecord
+from lake.sealed.catalog.chain import Head
 
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 HASH_ROWS = 65_536
+COMMIT_TRIES = 10
 Progress = Callable[[int], None]
 
 
@@ -113,8 +118,9 @@ class Ingest:
         conformer = Conformer(contract, self._home.clock().astimezone(UTC).replace(tzinfo=None))
         written: list[str] = []
         files: list[tuple[DataFile, int]] = []
+        issued: list[LandingKeys] = []
         try:
-            for file, number in land_rows(delivery.batches, contract, conformer, self._landing(written)):
+            for file, number in land_rows(delivery.batches, contract, conformer, self._landing(written, issued)):
                 files.append((file, number))
                 progress(file.rows)
                 sys.audit("lake.step", "ingest.object-written")
@@ -136,27 +142,34 @@ class Ingest:
         except BaseException:
             self._remove(written)
             raise
-        return self._commit(delivery, contract, report, files)
+        return self._commit(delivery, contract, report, files, issued)
 
-    def _landing(self, written: list[str]) -> Landing:
+    def _landing(self, written: list[str], issued: list[LandingKeys]) -> Landing:
+        def keys(partitions: Collection[PartitionRef]) -> LandingKeys:
+            issued.append(self._home.broker.landing_keys(partitions))
+            return issued[-1]
+
         def store(key: str, content: memoryview) -> None:
             written.append(key)
             self._home.objects.put(key, content)
 
         settings = self._home.settings
-        return Landing(
-            self._home.directory.enter, self._home.broker.landing_keys, store, settings.threads, settings.landing_bytes
-        )
+        return Landing(self._home.directory.enter, keys, store, settings.threads, settings.landing_bytes)
 
     def _commit(
-        self, delivery: Delivery, contract: Contract, report: BatchReport, files: list[tuple[DataFile, int]]
+        self,
+        delivery: Delivery,
+        contract: Contract,
+        report: BatchReport,
+        files: list[tuple[DataFile, int]],
+        issued: list[LandingKeys],
     ) -> BatchReport:
         record = self._record(delivery, contract, report)
         try:
             self._home.recorder.record_keys(self._actor, self._home.broker.take_events())
             self._announce("commit", record, contract, files)
             sys.audit("lake.step", "ingest.announced")
-            head = self._home.catalog.land(record, files)
+            head = self._land_files(record, files, issued)
         except (LakeError, KeysError):
             with suppress(LakeError):  # the commit may have been made although its answer was lost
                 if self._landed(delivery.dataset, report.batch_id) is None:
@@ -172,6 +185,19 @@ class Ingest:
         self._announce("landed", record, contract, files)
         sys.audit("lake.step", "ingest.audited")
         return report
+
+    def _land_files(
+        self, record: BatchRecord, files: list[tuple[DataFile, int]], issued: list[LandingKeys]
+    ) -> Head | None:
+        """The commit. Keys that were retired since they were read are read again, and the DEKs wrapped anew."""
+        for _ in range(COMMIT_TRIES):
+            epoch = min((keys.epoch for keys in issued), default=None)
+            try:
+                return self._home.catalog.land(record, files, key_epoch=epoch)
+            except StaleKeysError:
+                sys.audit("lake.step", "ingest.keys-stale")
+                files[:] = rewrapped(files, issued)
+        raise StaleKeysError("keys are being changed all the time", hint="send the batch again")
 
     def _announce(self, step: str, record: BatchRecord, contract: Contract, files: list[tuple[DataFile, int]]) -> None:
         levels: dict[int, list[tuple[DataFile, int]]] = {}
@@ -225,6 +251,24 @@ class Ingest:
         for key in written:
             with suppress(LakeError):
                 self._home.objects.delete(key)
+
+
+def rewrapped(files: Sequence[tuple[DataFile, int]], issued: Sequence[LandingKeys]) -> list[tuple[DataFile, int]]:
+    """The same files with their DEKs under the KEKs of now.
+
+    Raises:
+        KeyStateError: an employee was erased or disabled meanwhile.
+    """
+    by_file: dict[str, LandingKeys] = {}
+    for keys in issued:
+        keys.renew()
+        by_file |= dict.fromkeys(keys.files(), keys)
+    changed: list[tuple[DataFile, int]] = []
+    for file, number in files:
+        fresh = by_file[file.file_id].wrap(binding(file))
+        again = replace(file, kek_id=fresh.kek_id, kek_version=fresh.kek_version, wrapped_dek=fresh.blob)
+        changed.append((again, number))
+    return changed
 
 
 class HashedBatches:

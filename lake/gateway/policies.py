@@ -12,7 +12,7 @@ from lake.gateway.recorder import Actor
 from lake.rules.policy import Policy
 from lake.rules.policy_document import parse_policy
 from lake.sealed.audit import entries
-from lake.sealed.catalog.catalog import moment
+from lake.sealed.catalog.rows import moment
 
 
 @dataclass(frozen=True, slots=True)

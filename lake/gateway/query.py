@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
-from keys.errors import KeysError, ReceiptRefusedError
+from keys.errors import KeysError, OutdatedPlanError, ReceiptRefusedError
 from lake.clear.reading.slice import Slice
 from lake.clear.sandbox import execute, guard, syntax
 from lake.errors import DeniedError, LakeError, LimitExceededError
@@ -29,6 +30,7 @@ from lake.sealed.audit import entries
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 RELEASE_TRIES = 5
+REPLANS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,13 @@ class QueryGateway:
             AuditUnavailableError, IntegrityError, KeysError: no rows either.
         """
         actor = self._home.actor(request.user)
+        for _ in range(REPLANS):
+            with suppress(OutdatedPlanError):
+                return self._run(request, actor)
+            # A key was replaced or an employee erased between planning and opening: plan again.
+        return self._run(request, actor)
+
+    def _run(self, request: Request, actor: Actor) -> QueryStream:
         self._home.catalog.check_anchor(*self._home.key_store.anchor("catalog"))
         policy = self._policies.current()
         try:

@@ -206,7 +206,7 @@ class Reports:
             count += 1
             scope = self._scope(query.entry)
             if query.index in released:
-                deks += released[query.index]
+                deks += sum(released[query.index][1].values())
                 _merge(unwrapped, scope)
             for outcome in query.outcomes:
                 _merge(did, self._touched(outcome))

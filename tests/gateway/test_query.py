@@ -57,7 +57,8 @@ def keys_of(world: World, intent: int) -> tuple[int, int]:
     """Files in a query's INTENT, and keys that the broker gave for it."""
     (entry,) = [entry for entry in world.entries("query.intent") if entry["index"] == intent]
     with world.open() as lake:
-        return entry["scope"]["files"], lake.home.key_store.releases().get(intent, 0)
+        _, released = lake.home.key_store.releases().get(intent, ("", {}))
+        return entry["scope"]["files"], sum(released.values())
 
 
 def student_rows() -> list[dict[str, Any]]:

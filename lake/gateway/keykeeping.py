@@ -1,0 +1,366 @@
+"""Operations on keys as operators run them: recorded before and after, tied to the catalog, one at a time.
+
+What happens to keys is in ``keys.operations``; this adds names of employees, the sweep of DEKs in the catalog, and the
+audit log.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from keys.errors import KeyOperationError, KeysError
+from keys.names import CONTROL_ROOT, ROOT_NAMES, root_name
+from keys.operations import backup as backups
+from keys.operations import certificate, disclosure, move, restore, rotate, rotate_keks, shred, states, status, verify
+from keys.operations.journal import Journal, Operation, exclusive
+from keys.operations.keeper import Keeper
+from keys.providers import KeyProvider
+from keys.providers import local as local_provider
+from keys.rows import BucketPlace, KekScope
+from keys.signing import NoteVerifier
+from lake.errors import LakeError, UsageError
+from lake.gateway.home import Home, key_folder
+from lake.gateway.kek_rotation import DEK_PAGE, dek_request, rotate_pages
+from lake.gateway.recorder import Actor
+from lake.rules import layout
+from lake.sealed.audit import entries
+from lake.sealed.catalog.upkeep import FileScope
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyScope:
+    """What an operation is about, as an operator says it; None for all."""
+
+    employees: frozenset[str] | None = None
+    sensitivities: frozenset[int] | None = None
+    months: frozenset[str] | None = None
+    buckets: frozenset[int] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """For the audit log and the journal: employees left out, who are named by number."""
+        return {
+            "sensitivities": None if self.sensitivities is None else sorted(self.sensitivities),
+            "months": None if self.months is None else sorted(self.months),
+            "buckets": None if self.buckets is None else sorted(self.buckets),
+        }
+
+
+class KeyKeeping:
+    """The keys of one opened lake in an operator's hands."""
+
+    def __init__(self, home: Home, actor: Actor, progress: Progress = lambda _: None) -> None:
+        self._home = home
+        self._actor = actor
+        folder = key_folder(home.root, home.config)
+        self.folder = folder
+        self.lake = home.config.lake
+        self.keeper = Keeper(
+            home.hierarchy,
+            home.key_database,
+            home.key_changes,
+            Journal(home.key_database, home.hierarchy.now),
+            home.control.signer(layout.audit_origin(home.config.lake)),
+            folder,
+            home.upkeep.fence,
+            home.key_database.checkpoint,
+            lambda: provider_files(home.provider, folder),
+            progress,
+            snapshot_days=home.snapshot_days,
+        )
+
+    @contextmanager
+    def _recorded(self, verb: str, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """An entry before, and one after with what came of it: nothing happens to keys unrecorded."""
+        recorder = self._home.recorder
+        begun = recorder.record(entries.KEY_OPERATION, self._actor, {"verb": verb, "step": "begin", **fields})
+        result: dict[str, Any] = {}
+        try:
+            yield result
+        except (LakeError, KeysError) as error:
+            recorder.record(
+                entries.KEY_OPERATION,
+                self._actor,
+                {"verb": verb, "step": "failed", "ref": begun.index, "error": error.code},
+            )
+            raise
+        recorder.record_keys(self._actor, self._home.broker.take_events())
+        recorder.record(
+            entries.KEY_OPERATION, self._actor, {"verb": verb, "step": "done", "ref": begun.index, "result": result}
+        )
+
+    def subjects(self, employees: Collection[str]) -> dict[str, tuple[str, int]]:
+        """(pseudonym, number) of employees.
+
+        Raises:
+            UsageError: one is not known.
+        """
+        found = self._home.directory.find(employees)
+        if len(found) != len(set(employees)):
+            raise UsageError("an employee who is named is not known to the lake", hint="check the ids")
+        return {name: (subject.id, subject.number) for name, subject in found.items()}
+
+    def status(self, *, roots: int = 365, buckets: int = 365, backup: int = 7) -> dict[str, Any]:
+        """See keys.operations.status; days after which something is overdue."""
+        return status.key_status(self.keeper, status.RotationPolicy(roots, buckets, backup))
+
+    def rotate_roots(self, names: Collection[str], trim: Path | None = None) -> Operation:
+        """See keys.operations.rotate."""
+        with self._recorded(rotate.ROOT, {"roots": sorted(names), "trim": trim is not None}) as result:
+            operation = rotate.rotate_roots(self.keeper, names, trim)
+            result.update(operation=operation.id, roots={n: v[1] for n, v in operation.detail["roots"].items()})
+        return operation
+
+    def places(self, scope: KeyScope) -> list[BucketPlace]:
+        """The bucket keys of a scope that exist."""
+        wanted = None
+        if scope.employees is not None:
+            names = {subject for subject, _ in self.subjects(scope.employees).values()}
+            wanted = {subject.bucket for subject in self._home.key_store.subjects(names).values()}
+        return sorted(
+            {
+                row.place
+                for row in self._home.key_changes.buckets()
+                if (scope.sensitivities is None or row.sensitivity in scope.sensitivities)
+                and (scope.buckets is None or row.bucket in scope.buckets)
+                and (wanted is None or row.bucket in wanted)
+            }
+        )
+
+    def rotate_buckets(self, places: Collection[BucketPlace]) -> Operation:
+        """See keys.operations.rotate."""
+        with self._recorded(rotate.BUCKET, {"buckets": len(places)}) as result:
+            operation = rotate.rotate_buckets(self.keeper, places)
+            result.update(operation=operation.id, keks=operation.detail["keks"])
+        return operation
+
+    def kek_scope(self, scope: KeyScope) -> tuple[KekScope, dict[str, Any]]:
+        """The scope by pseudonym, and the fields of an audit entry."""
+        fields: dict[str, Any] = {"scope": scope.document()}
+        names = None
+        if scope.employees is not None:
+            found = self.subjects(scope.employees)
+            names = frozenset(subject for subject, _ in found.values())
+            fields["emp"] = entries.bitmap(number for _, number in found.values())
+        return KekScope(names, scope.sensitivities, scope.months), fields
+
+    def rotate_keks(self, scope: KeyScope, *, compromised: bool = False) -> Operation:
+        """New KEKs for the partitions of a scope; their files' DEKs are wrapped again in the catalog.
+
+        Args:
+            compromised: the former KEKs open for re-encryption only from here on; re-encrypt the data next.
+
+        Raises:
+            KeyOperationError: another operation is running or unfinished.
+        """
+        wanted, fields = self.kek_scope(scope)
+        asked: dict[str, Any] = {
+            **scope.document(),
+            "subjects": None if wanted.subjects is None else sorted(wanted.subjects),
+            "compromised": compromised,
+        }
+        with self._recorded(rotate_keks.VERB, {**fields, "compromised": compromised}) as result:
+            with exclusive(self.folder):
+                operation = self.keeper.journal.begin(rotate_keks.VERB, asked, "start")
+                operation = rotate_pages(self._home, self.keeper, operation, wanted, compromised=compromised)
+            result.update(operation=operation.id, keks=operation.detail["keks"], deks=operation.detail["deks"])
+        return operation
+
+    def change_state(self, scope: KeyScope, *, disabled: bool, whole_level: bool) -> dict[str, int]:
+        """Disable or enable: whole levels, or employees, or KEKs of a scope. Takes effect at the next query.
+
+        Returns:
+            How many roots, employees or KEKs changed.
+        """
+        verb = "disable" if disabled else "enable"
+        wanted, fields = self.kek_scope(scope)
+        with self._recorded(verb, {**fields, "levels": whole_level}) as result, exclusive(self.folder):
+            if whole_level:
+                changed = states.suspend_levels(self.keeper, sorted(scope.sensitivities or ()), disabled=disabled)
+                result["roots"] = changed
+            elif wanted.subjects is not None and scope.sensitivities is None and scope.months is None:
+                result["employees"] = self.keeper.changes.suspend_subjects(wanted.subjects, disabled=disabled)
+            else:
+                result["keks"] = states.suspend_keks(self.keeper, wanted, disabled=disabled)
+        return dict(result)
+
+    def count_keks(self, scope: KeyScope) -> int:
+        """How many KEKs of a scope wrap."""
+        wanted, _ = self.kek_scope(scope)
+        return self._home.key_changes.count_scope(wanted)
+
+    def plan_shred(self, employees: Collection[str]) -> dict[str, int]:
+        """What a shredding would destroy, what it would wrap again, and what would be unreadable."""
+        found = self.subjects(employees)
+        names = frozenset(subject for subject, _ in found.values())
+        living = self._home.key_store.subjects(names)
+        keks = self._home.key_changes.keks_of(names)
+        places = {(row.sensitivity, row.bucket) for row in keks}
+        numbers = {number for _, number in found.values()}
+        held = [row for row in self._home.catalog.holdings() if row["number"] in numbers]
+        return {
+            "employees": len(living),
+            "keks": len(keks),
+            "bucket_keys": len(places),
+            "survivors": self._home.key_changes.count_keks(places) - len(keks),
+            "files": sum(row["files"] for row in held),
+            "rows": sum(row["rows"] for row in held),
+        }
+
+    def shred(self, employees: Collection[str], place: Path) -> tuple[Operation, str]:
+        """Destroy every key of employees for good, and certify it.
+
+        Returns:
+            The operation and the signed certificate.
+
+        Raises:
+            KeyOperationError: another operation is running or unfinished.
+        """
+        found = self.subjects(employees)
+        return self.shred_subjects(dict(found.values()), place)
+
+    def shred_subjects(self, numbers: Mapping[str, int], place: Path) -> tuple[Operation, str]:
+        """The same by pseudonym and number."""
+
+        def fence(epoch: int) -> None:
+            self._home.advance(self._home.upkeep.erase(sorted(numbers.values())))
+            sys.audit("lake.step", "shred.left-out")
+            self._home.upkeep.fence(epoch)
+
+        keeper = replace(self.keeper, fence=fence)
+        with self._recorded(shred.SHRED, {"emp": entries.bitmap(numbers.values())}) as result:
+            operation = shred.shred(keeper, sorted(numbers), place)
+            data = certificate.certificate_data(operation)
+            result.update(
+                operation=operation.id,
+                keks=len(data["keks"]),
+                bucket_keys=len(data["bucket_keys"]),
+                survivors=data["survivors"],
+                backup=data["backup"],
+                refused=data["old_wraps_refused"],
+            )
+        return operation, certificate.issue(self.keeper, operation)
+
+    def verify(self) -> dict[str, int]:
+        """Open every wrap under its parent."""
+        return verify.verify_keys(self._home.hierarchy, self._home.key_changes, self.keeper.progress)
+
+    def verify_deks(self) -> dict[str, int]:
+        """Open every DEK of the catalog under its KEK and its row, and keep none."""
+        counts = {"deks": 0}
+        for page in self._home.upkeep.pages(FileScope(), DEK_PAGE):
+            requests = [dek_request(file) for file, _ in page]
+            self._home.broker.check_wraps(requests)
+            counts["deks"] += len(requests)
+            self.keeper.progress(len(requests))
+        return counts
+
+    def verify_shred(self, folders: Collection[Path]) -> disclosure.Disclosure:
+        """See keys.operations.disclosure; the folders of every backup ever written are searched too."""
+        known = {Path(entry["place"]) for entry in backups.known_backups(self.keeper.database)}
+        missing = sorted(str(place) for place in known if not place.is_dir())
+        present = sorted({place.absolute() for place in folders} | {place for place in known if place.is_dir()})
+        with self._recorded("verify-shred", {"folders": len(present)}) as result:
+            found = disclosure.verify_shred(self.keeper, present, not_searched=missing)
+            result.update(paths=len(found.paths), artefacts=len(found.artefacts), unreadable=len(found.unreadable))
+        return found
+
+    def backup(self, place: Path) -> tuple[str, dict[str, int]]:
+        """Write a backup of the key store and open what is new in it."""
+        with self._recorded("backup", {}) as result:
+            backup_id, opened = self.keeper.proven_backup(place)
+            result.update(backup=backup_id, opened=opened)
+        return backup_id, opened
+
+    def restore_test(self, place: Path, backup_id: str | None = None) -> tuple[str, dict[str, int]]:
+        """Open every wrap of a backup; of the newest if none is named."""
+        folder, backup = self._find(place, backup_id)
+        with self._recorded("restore-test", {"backup": backup.id}) as result:
+            opened = restore.restore_test(folder, backup, self._home.provider, progress=self.keeper.progress)
+            backups.mark_tested(self.keeper.database, backup.id)
+            result.update(opened=opened)
+        return backup.id, opened
+
+    def _find(self, place: Path, backup_id: str | None) -> tuple[backups.BackupFolder, backups.Backup]:
+        folder = backups.BackupFolder(place)
+        notes = NoteVerifier([self._home.config.audit_key])
+        lake = self._home.config.lake
+        names = [backup_id] if backup_id else folder.list()
+        found = [folder.read(name, lake, notes) for name in names]
+        if not found:
+            raise UsageError(f"there is no key backup in {place}")
+        return folder, max(found, key=lambda backup: (backup.at, backup.id))
+
+    def move(self, target: KeyProvider) -> Operation:
+        """See keys.operations.move."""
+        with self._recorded(move.MOVE, {"to": target.kind}) as result:
+            operation = move.move(self.keeper, target)
+            result.update(operation=operation.id, **operation.detail["counts"])
+        return operation
+
+    def resume(self) -> Operation | None:
+        """Finish the operation that a crash or an outage has cut off; None if there is none.
+
+        Raises:
+            KeyOperationError: it needs something that is not stored (the other provider of a move).
+        """
+        operation = self.keeper.journal.unfinished()
+        if operation is None:
+            return None
+        scope = operation.scope
+        match operation.verb:
+            case rotate.ROOT:
+                return self.rotate_roots(scope["roots"], None if scope["trim"] is None else Path(scope["trim"]))
+            case rotate.BUCKET:
+                return self.rotate_buckets([(level, bucket) for level, bucket in scope["buckets"]])
+            case shred.SHRED:
+                numbers = self._home.key_store.numbers(scope["subjects"])
+                return self.shred_subjects(numbers, Path(scope["backup"]))[0]
+            case rotate_keks.VERB:
+                return self._resume_keks(operation)
+        raise KeyOperationError(f"a {operation.verb} is finished by giving the same command again")
+
+    def _resume_keks(self, operation: Operation) -> Operation:
+        def some(name: str) -> frozenset[Any] | None:
+            return None if operation.scope[name] is None else frozenset(operation.scope[name])
+
+        wanted = KekScope(some("subjects"), some("sensitivities"), some("months"))
+        with self._recorded(rotate_keks.VERB, {"resumed": operation.id}) as result:
+            with exclusive(self.folder):
+                operation = rotate_pages(
+                    self._home, self.keeper, operation, wanted, compromised=operation.scope["compromised"]
+                )
+            result.update(operation=operation.id, keks=operation.detail["keks"], deks=operation.detail["deks"])
+        return operation
+
+
+def every_root() -> list[str]:
+    """Names of the provider's keys."""
+    return list(ROOT_NAMES)
+
+
+def roots_of(levels: Collection[int], *, control: bool) -> list[str]:
+    """The roots of some sensitivities, and of the control secrets if asked."""
+    return sorted({root_name(level) for level in levels} | ({CONTROL_ROOT} if control else set()))
+
+
+def read_certificate(text: str, verifier_key: str) -> dict[str, Any]:
+    """A shred certificate's content, if the key's owner signed it.
+
+    Raises:
+        KeyIntegrityError: it is none, or was changed.
+    """
+    return certificate.open_certificate(text, NoteVerifier([verifier_key]))
+
+
+def provider_files(provider: KeyProvider, folder: Path) -> dict[str, bytes]:
+    """Sealed files of the local provider, for backups; others keep their keys themselves."""
+    if not isinstance(provider, local_provider.LocalProvider):
+        return {}
+    return {local_provider.STORE: (folder / local_provider.STORE).read_bytes()}

@@ -1,0 +1,57 @@
+"""Making a key store of a backup, in a folder of its own: what the operator does when the live one is lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from keys.operations import restore
+from keys.operations.backup import BackupFolder
+from keys.secretfiles import write_secret_file
+from keys.signing import NoteVerifier
+from lake.errors import UsageError
+from lake.gateway.config import read_config
+from lake.gateway.home import CATALOG_NAME, KEY_STORE_NAME
+from lake.rules import layout
+from lake.sealed.catalog import migrate
+from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.fence import read_fence
+
+
+def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = None) -> tuple[str, int]:
+    """Write the newest (or a named) backup to a new folder: database and, of the local provider, its sealed file.
+
+    The key epoch goes beyond everything that the catalog has seen, so that no commit made before the loss gets in.
+
+    Returns:
+        The backup's id and how many rows were written.
+
+    Raises:
+        UsageError: the folder exists, or there is no backup.
+        KeyIntegrityError: the backup is not whole, or is of another lake.
+    """
+    config = read_config(root)
+    notes = NoteVerifier([config.audit_key])
+    folder = BackupFolder(place)
+    found = [folder.read(name, config.lake, notes) for name in ([backup_id] if backup_id else folder.list())]
+    if not found:
+        raise UsageError(f"there is no key backup in {place}")
+    backup = max(found, key=lambda candidate: (candidate.at, candidate.id))
+    if target.exists():
+        raise UsageError(f"{target} exists", hint="name a folder that does not")
+    catalog = Database.sqlite(root / layout.CATALOG, CATALOG_NAME)
+    with catalog.reading() as connection:
+        fence = read_fence(connection)
+    catalog.close()
+    target.mkdir(parents=True, mode=0o700)
+    try:
+        database = Database.sqlite(target / layout.KEY_STORE, KEY_STORE_NAME, create=True)
+        migrate.upgrade(database, migrate.KEY_STORE_MIGRATIONS)
+        rows = restore.restore(folder, backup, database, epoch=fence + 1)
+        database.close()
+        for name, (digest, length) in backup.provider_files.items():
+            write_secret_file(target / name, folder.part(digest, length), replace=False)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    return backup.id, rows
