@@ -1,7 +1,8 @@
-"""Removing orphans: objects that no catalog row names, left by batches that did not land.
+"""Removing orphans: objects that no live file needs, left by batches that did not land or replaced by others.
 
-Plan first, act on confirmation. An object younger than the grace period may belong to a batch that is landing now, so
-it stays. A crash in between leaves fewer orphans, and running it again goes on.
+Plan first, act on confirmation. An object younger than the grace period may belong to a batch that is landing now,
+and one that was replaced within it to a query that is still reading: both stay. A crash in between leaves fewer
+orphans, and running it again goes on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
@@ -35,10 +36,16 @@ class SweepPlan:
 def plan(home: Home, grace: timedelta = GRACE) -> SweepPlan:
     """Find the orphans. Lists first and asks the catalog after, so that a batch landing meanwhile is seen."""
     listed = list(home.objects.list())
-    known = home.catalog.object_keys()
-    orphans = [found for found in listed if found.key not in known]
-    old = tuple(found for found in orphans if found.age >= grace.total_seconds())
+    live = _needed(home, timedelta())
+    needed = _needed(home, grace)
+    orphans = [found for found in listed if found.key not in live]
+    old = tuple(found for found in orphans if found.age >= grace.total_seconds() and found.key not in needed)
     return SweepPlan(old, len(orphans) - len(old))
+
+
+def _needed(home: Home, grace: timedelta) -> set[str]:
+    """Objects of live files, and of those that were removed within the grace period."""
+    return home.catalog.object_keys(removed_after=(home.clock() - grace).astimezone(UTC).replace(tzinfo=None))
 
 
 def execute(home: Home, planned: SweepPlan, actor: Actor, progress: Callable[[int], None] = lambda _: None) -> int:
@@ -48,10 +55,10 @@ def execute(home: Home, planned: SweepPlan, actor: Actor, progress: Callable[[in
         How many were removed.
     """
     home.recorder.record(SWEEP, actor, {"files": len(planned.orphans), "bytes": planned.bytes})
-    known = home.catalog.object_keys()
+    live = _needed(home, timedelta())
     removed = 0
     for orphan in planned.orphans:
-        if orphan.key in known:
+        if orphan.key in live:
             continue
         home.objects.delete(orphan.key)
         sys.audit("lake.step", "sweep.removed")

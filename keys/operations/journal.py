@@ -21,6 +21,8 @@ from keys.keystore import Transactions
 from keys.tables import operations
 
 LOCK = "operation.lock"
+BESIDE = ("rekey",)
+"""Verbs that run beside the others, as they replace nothing but files: each with a lock and an order of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +40,34 @@ class Operation:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Holds the lock of key operations.
+def exclusive(folder: Path, verb: str | None = None) -> Iterator[None]:
+    """Holds the lock of key operations, or of a verb that runs beside them.
 
     Raises:
         KeyOperationError: another process has it.
     """
-    with (folder / LOCK).open("ab") as lock:
+    with (folder / (LOCK if verb is None else f"{verb}.lock")).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise KeyOperationError("another operation on keys is running", hint="wait until it has finished") from None
+            what = "another operation on keys" if verb is None else f"another {verb}"
+            raise KeyOperationError(f"{what} is running", hint="wait until it has finished") from None
         yield
 
 
 class Journal:
-    """The operations of one key store."""
+    """The operations of one key store.
 
-    def __init__(self, database: Transactions, now: Callable[[], int]) -> None:
+    Args:
+        verb: one that runs beside the others; this journal then knows no other verb.
+    """
+
+    def __init__(self, database: Transactions, now: Callable[[], int], verb: str | None = None) -> None:
         self._database = database
         self._now = now
+        mine = operations.c.verb.not_in(BESIDE) if verb is None else operations.c.verb == verb
+        self._unfinished = sa.select(operations).where(mine, operations.c.done.is_(False))
+        self._resume = "lake keys resume" if verb is None else f"lake keys {verb} --resume"
 
     def begin(self, verb: str, scope: Mapping[str, Any], phase: str) -> Operation:
         """A new operation, or the unfinished one if it is the same.
@@ -66,13 +76,13 @@ class Journal:
             KeyOperationError: another one is unfinished.
         """
         with self._database.writing() as connection:
-            found = connection.execute(sa.select(operations).where(operations.c.done.is_(False))).first()
+            found = connection.execute(self._unfinished).first()
             if found is not None:
                 unfinished = _operation(found)
                 if (unfinished.verb, unfinished.scope) != (verb, dict(scope)):
                     raise KeyOperationError(
                         f"the operation {unfinished.verb} {unfinished.id[:8]} is not finished",
-                        hint="finish it with 'lake keys resume'",
+                        hint=f"finish it with '{self._resume}'",
                     )
                 return unfinished
             now = self._now()
@@ -92,7 +102,7 @@ class Journal:
     def unfinished(self) -> Operation | None:
         """The operation that must be finished first, if there is one."""
         with self._database.reading() as connection:
-            found = connection.execute(sa.select(operations).where(operations.c.done.is_(False))).first()
+            found = connection.execute(self._unfinished).first()
         return None if found is None else _operation(found)
 
     def recent(self, limit: int = 20) -> list[Operation]:

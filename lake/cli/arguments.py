@@ -16,6 +16,7 @@ from lake.settings import Secrets
 
 if TYPE_CHECKING:
     from lake.api import Lake
+    from lake.gateway.reports import Interval
 
 Subparsers = Any
 """argparse's own type is private."""
@@ -158,3 +159,13 @@ def moment(text: str | None, option: str) -> datetime | None:
         return parse_timestamp(text)
     except (ValueError, OverflowError):
         raise UsageError(f"{option} takes a time such as 2026-11-01 or 2026-11-01T09:00:00Z") from None
+
+
+def interval(arguments: argparse.Namespace) -> Interval:
+    """What ``--from`` and ``--to`` say; a day that ends it counts whole."""
+    from lake.gateway.reports import Interval
+
+    last = moment(arguments.last, "--to")
+    if last is not None and len(arguments.last) <= len("2026-11-01"):
+        last = last.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    return Interval(moment(arguments.first, "--from"), last)

@@ -1,16 +1,14 @@
-"""``lake audit``: verify, show, blast-radius, subject-report."""
+"""``lake audit``: verify, show, blast-radius, subject-report, reconcile."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from lake.cli import arguments as args
 from lake.cli.output import emit, table
 from lake.errors import UsageError
-
-if TYPE_CHECKING:
-    from lake.gateway.reports import Interval
 
 
 def register(subparsers: args.Subparsers) -> None:
@@ -37,6 +35,13 @@ def register(subparsers: args.Subparsers) -> None:
     radius.add_argument("--user", required=True)
     _interval_options(radius)
     radius.set_defaults(run=_blast_radius)
+    books = args.command(
+        commands,
+        "reconcile",
+        "compare the broker's own book of released keys with the log; exit code 4 if they differ",
+        "lake audit reconcile --lake ./mylake",
+    )
+    books.set_defaults(run=_reconcile)
     subject = args.command(
         commands,
         "subject-report",
@@ -52,15 +57,6 @@ def register(subparsers: args.Subparsers) -> None:
 def _interval_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", metavar="TIME", help="from this time on (UTC)")
     parser.add_argument("--to", dest="last", metavar="TIME", help="up to this time (UTC); a day counts whole")
-
-
-def _interval(arguments: argparse.Namespace) -> Interval:
-    from lake.gateway.reports import Interval
-
-    last = args.moment(arguments.last, "--to")
-    if last is not None and len(arguments.last) <= len("2026-11-01"):
-        last = last.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    return Interval(args.moment(arguments.first, "--from"), last)
 
 
 def _reports(lake: Any) -> Any:
@@ -86,7 +82,7 @@ def _show(arguments: argparse.Namespace) -> int:
         raise UsageError("--limit takes a number from 1 on")
     with args.open_lake(arguments) as lake:
         rows = _reports(lake).show(
-            _interval(arguments),
+            args.interval(arguments),
             kind=arguments.type,
             user=arguments.user,
             details=arguments.details,
@@ -104,7 +100,7 @@ def _what(row: dict[str, Any], common: tuple[str, ...]) -> str:
 
 def _blast_radius(arguments: argparse.Namespace) -> int:
     with args.open_lake(arguments) as lake:
-        document = _reports(lake).blast_radius(arguments.user, _interval(arguments))
+        document = _reports(lake).blast_radius(arguments.user, args.interval(arguments))
     rows = []
     for name, meaning in (
         ("could", "granted by a policy in force"),
@@ -123,10 +119,23 @@ def _blast_radius(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reconcile(arguments: argparse.Namespace) -> int:
+    from lake.gateway.reconcile import reconcile
+
+    with args.open_lake(arguments) as lake:
+        found = reconcile(lake.home, lake.actor)
+    counts = (
+        f"{found.releases:,} releases of {found.keys:,} keys; {found.intents:,} INTENTs,"
+        f" {found.unused:,} of them without keys"
+    )
+    emit(asdict(found), "\n".join([counts, *(found.differences or ["the two books agree"])]), as_json=arguments.json)
+    return 4 if found.differences else 0
+
+
 def _subject_report(arguments: argparse.Namespace) -> int:
     with args.open_lake(arguments) as lake:
         document = _reports(lake).subject_report(
-            arguments.employee, _interval(arguments), identities=arguments.with_identities
+            arguments.employee, args.interval(arguments), identities=arguments.with_identities
         )
 
     def readable(rows: list[dict[str, Any]]) -> str:

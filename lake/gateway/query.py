@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from keys.errors import KeysError, OutdatedPlanError, ReceiptRefusedError
+from keys.errors import KeysError, OutdatedPlanError
 from lake.clear.reading.slice import Slice
 from lake.clear.sandbox import execute, guard, syntax
 from lake.errors import DeniedError, LakeError, LimitExceededError
@@ -24,12 +24,12 @@ from lake.gateway.home import Home
 from lake.gateway.planner import Planned, Planner
 from lake.gateway.policies import Policies
 from lake.gateway.recorder import Actor, Recorded
+from lake.gateway.release import release
 from lake.rules.model import Principal
 from lake.rules.policy import Grant, Limits, Policy, Refusal, applicable, datasets_for, decide
 from lake.sealed.audit import entries
 
 Parameters = Sequence[Any] | Mapping[str, Any]
-RELEASE_TRIES = 5
 REPLANS = 3
 
 
@@ -145,7 +145,7 @@ class QueryGateway:
 
     def _start(self, request: Request, admission: _Admission, intent: Recorded, outcome: _Outcome) -> QueryStream:
         requests = [item for planned in admission.planned.values() for item in planned.requests()]
-        deks = iter(self._release(intent, requests) if requests else ())
+        deks = iter(release(self._home, intent, requests) if requests else ())
         sys.audit("lake.step", "query.keys-released")
         slices: dict[str, Slice] = {}
         for name, planned in admission.planned.items():
@@ -162,17 +162,6 @@ class QueryGateway:
             outcome.record("error", slices, 0, 0, error=error)
             raise
         return QueryStream(running, slices, outcome, limits, settings.release_bytes)
-
-    def _release(self, intent: Recorded, requests: Sequence[Any]) -> list[bytes]:
-        for attempt in range(RELEASE_TRIES):
-            seen = self._home.broker.anchor_size()
-            try:
-                return self._home.broker.release(self._home.recorder.receipt(intent, seen), requests)
-            except ReceiptRefusedError:
-                # Another query was served between asking for the proof and showing it: prove from there.
-                if self._home.broker.anchor_size() == seen or attempt == RELEASE_TRIES - 1:
-                    raise
-        raise ReceiptRefusedError("the broker is busy")
 
 
 @dataclass(frozen=True, slots=True)

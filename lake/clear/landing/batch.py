@@ -83,10 +83,10 @@ def _write(rows: pa.Table, partition: Partition, schema_version: int, key: Landi
     encoded = encode(rows, key)
     name = object_key(partition, key.file_id)
     store(name, encoded.content)
-    return _finished(encoded, partition, schema_version, key, name)
+    return finished(encoded, partition, schema_version, key, name)
 
 
-def _finished(encoded: EncodedFile, partition: Partition, schema_version: int, key: LandingKey, name: str) -> DataFile:
+def finished(encoded: EncodedFile, partition: Partition, schema_version: int, key: LandingKey, name: str) -> DataFile:
     """The catalog's row; the DEK is wrapped only now, bound to the finished object's length and digest."""
     binding = FileBinding(
         partition=_ref(partition),

@@ -7,7 +7,7 @@ AAD, and pages could be moved between the two unnoticed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,7 @@ def layout(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _encode_pme(rows: pa.Table, key: LandingKey) -> pa.Buffer:
+def _encode_pme(schema: pa.Schema, parts: Iterable[pa.Table], key: LandingKey) -> pa.Buffer:
     if len(key.dek) != 32 or len(key.aad_prefix) != 32:
         raise KeyIntegrityError("a data file needs a 256-bit key and a 32-byte AAD prefix")
     properties = create_encryption_properties(
@@ -62,26 +62,46 @@ def _encode_pme(rows: pa.Table, key: LandingKey) -> pa.Buffer:
         plaintext_footer=False,
     )
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, rows.schema, **layout(rows.schema), encryption_properties=properties) as writer:
-        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+    with pq.ParquetWriter(sink, schema, **layout(schema), encryption_properties=properties) as writer:
+        for rows in parts:
+            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
 
 
-Encoder = Callable[[pa.Table, LandingKey], pa.Buffer]
+Encoder = Callable[[pa.Schema, Iterable[pa.Table], LandingKey], pa.Buffer]
 ENCODERS: dict[tuple[str, int], Encoder] = {(FORMAT_PME, FORMAT_PME_VERSION): _encode_pme}
 
 
 def encode(rows: pa.Table, key: LandingKey, kind: tuple[str, int] = (FORMAT_PME, FORMAT_PME_VERSION)) -> EncodedFile:
     """Encrypt rows (sorted by time, at least one) to a file in memory."""
-    content = memoryview(ENCODERS[kind](rows, key))
-    bounds = pc.min_max(rows[TIME_COLUMN]).as_py()
+    return encode_parts(rows.schema, [rows], key, kind)
+
+
+def encode_parts(
+    schema: pa.Schema,
+    parts: Iterable[pa.Table],
+    key: LandingKey,
+    kind: tuple[str, int] = (FORMAT_PME, FORMAT_PME_VERSION),
+) -> EncodedFile:
+    """The same of rows that come in parts, each of whole row groups but for the last."""
+    counted = 0
+    bounds: list[datetime] = []
+
+    def counting() -> Iterator[pa.Table]:
+        nonlocal counted
+        for rows in parts:
+            counted += rows.num_rows
+            bounds.extend(pc.min_max(rows[TIME_COLUMN]).as_py().values())
+            yield rows
+
+    content = memoryview(ENCODERS[kind](schema, counting(), key))
     return EncodedFile(
         content=content,
         format=kind[0],
         format_version=kind[1],
         length=content.nbytes,
         sha256=hashlib.sha256(content).digest(),
-        rows=rows.num_rows,
-        first_ts=bounds["min"],
-        last_ts=bounds["max"],
+        rows=counted,
+        first_ts=min(bounds),
+        last_ts=max(bounds),
     )

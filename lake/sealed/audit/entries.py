@@ -30,6 +30,7 @@ INTENT, OUTCOME, DENY = "query.intent", "query.outcome", "query.deny"
 BATCH, BATCH_REFUSED = "ingest.batch", "ingest.refused"
 POLICY, CONTRACT, KEYS, CREATED, READ = "policy.apply", "contract.add", "key.create", "lake.create", "audit.read"
 KEY_OPERATION = "key.operation"
+REKEY_INTENT, REKEY_OUTCOME = "rekey.intent", "rekey.outcome"
 
 
 def bitmap(numbers: Iterable[int]) -> str:

@@ -99,6 +99,12 @@ class Upkeep:
             yield page
             after = page[-1][0].file_id
 
+    def head_at(self, at: datetime) -> int:
+        """The newest commit made until a moment (naive UTC); 0 if there was none."""
+        query = sa.select(sa.func.max(tables.commits.c.seq)).where(tables.commits.c.at <= microseconds(at))
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def count(self, scope: FileScope) -> tuple[int, int]:
         """How many live files a scope has, and how many bytes."""
         files = size = 0
@@ -184,13 +190,6 @@ class Upkeep:
                 where = tables.files.c.number.in_(part) & tables.files.c.removed_seq.is_(None)
                 found += connection.execute(sa.select(tables.files.c.file_id).where(where)).scalars()
             return self._remove(connection, "erase", found, ()) if found else None
-
-    def retired_since(self, moment: datetime) -> int:
-        """How many files were removed after a moment (naive UTC), whose objects are kept for queries under way."""
-        recent = sa.select(tables.commits.c.seq).where(tables.commits.c.at > microseconds(moment))
-        query = sa.select(sa.func.count()).select_from(tables.files).where(tables.files.c.removed_seq.in_(recent))
-        with self._database.reading() as connection:
-            return int(connection.execute(query).scalar_one())
 
     def _remove(
         self, connection: sa.Connection, kind: str, gone: Sequence[str], added: Sequence[Mapping[str, Any]]

@@ -1,0 +1,242 @@
+"""Re-encrypting data: after a DEK, or a key above it, may be known to somebody, wrapping it again is not enough.
+
+Each page of files: recorded, keys released against the record, every file written anew under a DEK of its own, and one
+catalog commit that puts the new files in the place of the old. Killed anywhere, every row is there once, and the same
+command goes on. Replaced objects stay for queries under way, until 'lake jobs sweep' removes them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jobs.clear.reencrypt import reencrypt, ref
+from keys.broker import LandingKeys
+from keys.errors import KeyOperationError, OutdatedPlanError
+from keys.operations.journal import Journal, Operation, exclusive
+from keys.receipts import REKEY_INTENT
+from lake.clear.reading.plan import FileToRead
+from lake.errors import LakeError, StaleKeysError
+from lake.gateway.home import Home, key_folder
+from lake.gateway.kek_rotation import dek_request
+from lake.gateway.recorder import Actor
+from lake.gateway.release import release
+from lake.rules.model import DataFile
+from lake.sealed.audit import entries
+from lake.sealed.catalog.upkeep import FileScope
+
+VERB = "rekey"
+PAGE_FILES = 64
+PAGE_BYTES = 64 * 1024 * 1024
+TRIES = 5
+"""How often a page is read anew because keys or files changed under it."""
+
+Page = Sequence[tuple[DataFile, int]]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RekeyPlan:
+    """What would be written anew."""
+
+    files: int
+    bytes: int
+    employees: int
+
+
+def plan(home: Home, scope: FileScope) -> RekeyPlan:
+    """Count the files of a scope."""
+    files = size = 0
+    people: set[int] = set()
+    for page in home.upkeep.pages(scope, 10_000):
+        files += len(page)
+        size += sum(file.length for file, _ in page)
+        people |= {number for _, number in page}
+    return RekeyPlan(files, size, len(people))
+
+
+class Rekey:
+    """Re-encrypts files of one lake, opened on the host of its key store."""
+
+    def __init__(self, home: Home, actor: Actor, progress: Progress = lambda _: None) -> None:
+        self._home = home
+        self._actor = actor
+        self._progress = progress
+        self._folder = key_folder(home.root, home.config)
+        self._journal = Journal(home.key_database, home.hierarchy.now, VERB)
+
+    def run(self, scope: FileScope) -> Operation:
+        """Write every live file of a scope anew; an unfinished run of the same scope is finished.
+
+        Raises:
+            KeyOperationError: another rekey is running, or one of another scope is unfinished.
+            KeysError, LakeError: what is done stays done; run the same command again.
+        """
+        with exclusive(self._folder, VERB):
+            operation = self._journal.begin(VERB, document(scope), "start")
+            return self._finish(operation, scope)
+
+    def unfinished(self) -> tuple[FileScope, Operation] | None:
+        """The run that was cut off, if there is one."""
+        operation = self._journal.unfinished()
+        return None if operation is None else (scope_of(operation.scope), operation)
+
+    def _finish(self, operation: Operation, scope: FileScope) -> Operation:
+        if "up_to" not in operation.detail:
+            # Files that land later have keys of their own, and those made here are of a later commit.
+            head = self._home.catalog.head().seq
+            up_to = head if scope.up_to is None else min(head, scope.up_to)
+            operation = self._journal.save(operation, "files", up_to=up_to, files=0, rows=0)
+            sys.audit("lake.step", "rekey.begun")
+        scope = replace(scope, up_to=operation.detail["up_to"])
+        done = dict(operation.detail)
+        after = ""
+        while page := self._page(scope, after):
+            replaced = self._replace(operation, scope, after, page)
+            done["files"] += len(replaced)
+            done["rows"] += sum(file.rows for file, _ in replaced)
+            self._progress(len(replaced))
+            operation = self._journal.save(operation, "files", **done)
+            if replaced:
+                after = replaced[-1][0].file_id
+        return self._journal.save(operation, "done", done=True)
+
+    def _page(self, scope: FileScope, after: str) -> Page:
+        found = self._home.upkeep.page(scope, after, PAGE_FILES)
+        size = 0
+        for position, (file, _) in enumerate(found):
+            size += file.length
+            if size > PAGE_BYTES and position:
+                return found[:position]
+        return found
+
+    def _replace(self, operation: Operation, scope: FileScope, after: str, page: Page) -> Page:
+        """Replace a page; gives what was replaced, which is less if files went or keys changed meanwhile."""
+        for attempt in range(TRIES):
+            written: list[str] = []
+            try:
+                if self._write(operation, page, written):
+                    return page
+            except (OutdatedPlanError, StaleKeysError):
+                if attempt == TRIES - 1:
+                    self._remove(written)
+                    raise
+            except BaseException:
+                self._remove(written)
+                raise
+            self._remove(written)
+            page = self._page(scope, after)
+            if not page:
+                return []
+        raise KeyOperationError("files change too often", hint="run the command again")
+
+    def _write(self, operation: Operation, page: Page, written: list[str]) -> bool:
+        intent = self._home.recorder.record(
+            REKEY_INTENT,
+            self._actor,
+            {"operation": operation.id, "scope": {"partitions": _partitions(page), "files": len(page)}},
+        )
+        sys.audit("lake.step", "rekey.intended")
+        deks = release(self._home, intent, [dek_request(file) for file, _ in page])
+        sys.audit("lake.step", "rekey.keys-released")
+        keys = self._home.broker.landing_keys({ref(file) for file, _ in page})
+        new = self._written(page, deks, keys, written)
+        self._home.objects.settle([file.object_key for file in new])
+        sys.audit("lake.step", "rekey.objects-durable")
+        pairs = [(old.file_id, file) for (old, _), file in zip(page, new, strict=True)]
+        head = self._home.upkeep.replace(pairs, key_epoch=keys.epoch)
+        if head is None:
+            return False
+        written.clear()
+        sys.audit("lake.step", "rekey.replaced")
+        self._home.advance(head)
+        self._home.recorder.record(
+            entries.REKEY_OUTCOME,
+            self._actor,
+            {"ref": intent.index, "files": len(page), "rows": sum(file.rows for file, _ in page), "seq": head.seq},
+        )
+        sys.audit("lake.step", "rekey.recorded")
+        return True
+
+    def _written(self, page: Page, deks: Sequence[bytes], keys: LandingKeys, written: list[str]) -> list[DataFile]:
+        location = self._home.objects.location()
+
+        def store(name: str, content: memoryview) -> None:
+            written.append(name)
+            self._home.objects.put(name, content)
+
+        def write(item: tuple[tuple[DataFile, int], bytes]) -> DataFile:
+            (file, number), dek = item
+            partition = ref(file)
+            source = FileToRead(
+                file_id=file.file_id,
+                object_key=file.object_key,
+                format=file.format,
+                format_version=file.format_version,
+                length=file.length,
+                rows=file.rows,
+                number=number,
+                label=None,
+                sensitivity=partition.sensitivity,
+                dek=dek,
+                aad_prefix=self._home.broker.aad_prefix(partition, file.file_id),
+            )
+            made = reencrypt(file, source, location, keys(partition), store)
+            sys.audit("lake.step", "rekey.object-written")
+            return made
+
+        with ThreadPoolExecutor(self._home.settings.threads, thread_name_prefix="rekey") as pool:
+            return list(pool.map(write, zip(page, deks, strict=True)))
+
+    def _remove(self, written: Sequence[str]) -> None:
+        """Objects that no commit names; what cannot be removed now is an orphan that the sweep finds."""
+        for name in written:
+            with suppress(LakeError):
+                self._home.objects.delete(name)
+
+
+def _partitions(page: Page) -> dict[str, dict[str, dict[str, str]]]:
+    found: dict[tuple[str, str, str], set[int]] = {}
+    for file, number in page:
+        partition = file.partition
+        found.setdefault((partition.dataset, str(partition.sensitivity), partition.month), set()).add(number)
+    scope: dict[str, dict[str, dict[str, str]]] = {}
+    for (dataset, level, month), numbers in sorted(found.items()):
+        scope.setdefault(dataset, {}).setdefault(level, {})[month] = entries.bitmap(numbers)
+    return scope
+
+
+def document(scope: FileScope) -> dict[str, Any]:
+    """A scope for the journal: employees by number."""
+    return {
+        "numbers": None if scope.numbers is None else entries.bitmap(scope.numbers),
+        "sensitivities": None if scope.sensitivities is None else sorted(scope.sensitivities),
+        "months": None if scope.months is None else sorted(scope.months),
+        "partitions": None
+        if scope.partitions is None
+        else [[*place, entries.bitmap(numbers)] for place, numbers in sorted(scope.partitions.items())],
+        "up_to": scope.up_to,
+    }
+
+
+def scope_of(found: Mapping[str, Any]) -> FileScope:
+    """The scope that was written to the journal."""
+
+    def some(name: str) -> frozenset[Any] | None:
+        return None if found[name] is None else frozenset(found[name])
+
+    numbers = found["numbers"]
+    places = found["partitions"]
+    return FileScope(
+        numbers=None if numbers is None else frozenset(entries.members(numbers)),
+        sensitivities=some("sensitivities"),
+        months=some("months"),
+        partitions=None
+        if places is None
+        else {(dataset, level, month): entries.members(text) for dataset, level, month, text in places},
+        up_to=found["up_to"],
+    )
