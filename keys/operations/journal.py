@@ -67,7 +67,11 @@ class Journal:
         self._now = now
         mine = operations.c.verb.not_in(BESIDE) if verb is None else operations.c.verb == verb
         self._unfinished = sa.select(operations).where(mine, operations.c.done.is_(False))
-        self._resume = "lake keys resume" if verb is None else f"lake keys {verb} --resume"
+        self.resume = "lake keys resume" if verb is None else f"lake keys {verb} --resume"
+
+    def of(self, verb: str) -> Journal:
+        """The journal of a verb that runs beside these."""
+        return Journal(self._database, self._now, verb)
 
     def begin(self, verb: str, scope: Mapping[str, Any], phase: str) -> Operation:
         """A new operation, or the unfinished one if it is the same.
@@ -82,7 +86,7 @@ class Journal:
                 if (unfinished.verb, unfinished.scope) != (verb, dict(scope)):
                     raise KeyOperationError(
                         f"the operation {unfinished.verb} {unfinished.id[:8]} is not finished",
-                        hint=f"finish it with '{self._resume}'",
+                        hint=f"finish it with '{self.resume}'",
                     )
                 return unfinished
             now = self._now()

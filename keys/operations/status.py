@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from keys.errors import KeysError
 from keys.names import ROOT_NAMES, SENSITIVITIES, root_name
 from keys.operations.backup import known_backups
+from keys.operations.journal import BESIDE
 from keys.operations.keeper import Keeper
 from keys.refs import KeyState
 from keys.tables import bucket_keys, keks, subjects
@@ -37,7 +38,8 @@ def key_status(keeper: Keeper, policy: RotationPolicy) -> dict[str, Any]:
     ]
     levels = [_level(keeper, level, now) for level in SENSITIVITIES]
     backups = [entry | {"age_days": (now - entry["at"]) // DAY} for entry in known_backups(keeper.database)]
-    unfinished = keeper.journal.unfinished()
+    journals = [keeper.journal, *(keeper.journal.of(verb) for verb in BESIDE)]
+    unfinished = [(found, journal) for journal in journals if (found := journal.unfinished())]
     with keeper.database.reading() as connection:
         by_life = sa.select(subjects.c.tombstoned, sa.func.count()).group_by(subjects.c.tombstoned)
         people = {row[0]: row[1] for row in connection.execute(by_life)}
@@ -50,7 +52,9 @@ def key_status(keeper: Keeper, policy: RotationPolicy) -> dict[str, Any]:
         "levels": levels,
         "employees": {"living": people.get(False, 0), "erased": people.get(True, 0), "disabled": disabled},
         "backups": backups[:10],
-        "unfinished": None if unfinished is None else f"{unfinished.verb} {unfinished.id}",
+        "unfinished": [
+            {"operation": found.id, "verb": found.verb, "resume": journal.resume} for found, journal in unfinished
+        ],
     }
     return document | {"overdue": _overdue(document, policy)}
 
@@ -110,6 +114,5 @@ def _overdue(document: Mapping[str, Any], policy: RotationPolicy) -> list[str]:
         for entry in document["health"]
         if not entry["answers"]
     ]
-    if document["unfinished"]:
-        found.append(f"an operation is not finished: {document['unfinished']}: 'lake keys resume'")
+    found += [f"{entry['verb']} is not finished: '{entry['resume']}'" for entry in document["unfinished"]]
     return found

@@ -144,11 +144,10 @@ def sweep_keks(
     newest = {row.place: row for row in sorted(rows.values(), key=lambda row: row.version)}
     living = {version for version in old if rows[version].state is not KeyState.DESTROYED}
     total = 0
-    for group in changes.groups({(level, bucket) for level, bucket, _ in living}, page):
-        under = {version for version in living if (version[0], version[1]) in group}
+    for found in changes.keks_under(living, page):
         waiting = [
             (kek, rows[kek.sensitivity, kek.bucket, kek.bucket_version], newest[kek.sensitivity, kek.bucket])
-            for kek in changes.keks_under(under)
+            for kek in found
         ]
         for part in chunks(waiting, page):
             total += _swap(hierarchy, changes, part, progress)

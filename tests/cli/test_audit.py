@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,18 @@ def test_subject_report_of_a_stranger_is_a_usage_error(shell: Shell) -> None:
     """An employee that the lake does not know is not reported as unread."""
     ran = shell("audit", "subject-report", "--employee", "EMP-NOBODY", "--json")
     assert (ran.code, ran.document["error"]) == (2, "usage")
+
+
+def test_reconcile(shell: Shell) -> None:
+    """Exit code 0 while broker and log agree, 4 when they do not; asking is recorded."""
+    assert shell.query("SELECT count(*) FROM events").code == 0
+    ran = shell("audit", "reconcile")
+    assert (ran.code, "agree" in ran.out) == (0, True)
+    connection = sqlite3.connect(shell.world.root / "keys" / "keystore.db")
+    with connection:
+        connection.execute("INSERT INTO releases VALUES (0, 'u:0', 0, 1, 0, 0, 0)")
+    connection.close()
+    ran = shell("audit", "reconcile", "--json")
+    assert (ran.code, len(ran.document["differences"])) == (4, 1)
+    rows = shell("audit", "show", "--type", "audit.read", "--json").document
+    assert [row["report"] for row in rows if row["report"] == "reconcile"] == ["reconcile", "reconcile"]
