@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from keys.bulk import execute_many
 from keys.errors import KeyIntegrityError, KeyOperationError
-from keys.keystore import KEY_EPOCH, PROVIDER, read_epoch
+from keys.keystore import PROVIDER, move_epoch, read_epoch
 from keys.levels import Levels
 from keys.refs import TRANSITIONS, KeyState
 from keys.rows import (
@@ -23,14 +23,7 @@ from keys.rows import (
     values_of,
 )
 from keys.stamps import touch_buckets, touch_subjects
-from keys.tables import bucket_keys, control_secrets, counters, keks, roots, settings, subjects
-
-
-def move_epoch(connection: sa.Connection) -> int:
-    """The next key epoch, inside a write transaction."""
-    epoch = read_epoch(connection) + 1
-    connection.execute(counters.update().where(counters.c.name == KEY_EPOCH), {"value": epoch})
-    return epoch
+from keys.tables import bucket_keys, control_secrets, keks, roots, settings, subjects
 
 
 class Changes(Levels):
@@ -100,17 +93,6 @@ class Changes(Levels):
         with self.database.writing() as connection:
             return connection.execute(statement, parameters).rowcount
 
-    def adopt_root(self, name: str, version: int, now: int) -> None:
-        """Let a new version of a root wrap, and its former ones only unwrap; nothing if it is adopted already."""
-        with self.database.writing() as connection:
-            where = (roots.c.name == name) & (roots.c.version == version)
-            if connection.execute(sa.select(roots.c.version).where(where)).first():
-                return
-            former = (roots.c.name == name) & (roots.c.state == KeyState.ENABLED.value)
-            connection.execute(roots.update().where(former), {"state": KeyState.DECRYPT_ONLY.value})
-            connection.execute(roots.insert(), [values_of(RootRow(name, version, KeyState.ENABLED, now))])
-            move_epoch(connection)
-
     def adopt_buckets(self, new: Sequence[BucketKeyRow]) -> list[BucketKeyRow]:
         """Let new versions of bucket keys wrap, their former ones only unwrap; one that is adopted already stays.
 
@@ -140,26 +122,34 @@ class Changes(Levels):
         Returns:
             False if a living KEK is still under one of them; nothing was changed then.
         """
+        gone = {"state": KeyState.DESTROYED.value, "wrapped": b""}
+        one = (keks.c.kek_id == sa.bindparam("of")) & (keks.c.version == sa.bindparam("of_version"))
         with self.database.writing() as connection:
-            erased = sa.select(subjects.c.subject).where(subjects.c.tombstoned.is_(True))
-            for sensitivity, bucket, version in old:
+            for level, version in sorted({(level, version) for level, _, version in old}):
+                buckets = sorted(bucket for of_level, bucket, number in old if (of_level, number) == (level, version))
                 under = (
-                    (keks.c.sensitivity == sensitivity)
-                    & (keks.c.bucket == bucket)
+                    (keks.c.sensitivity == level)
+                    & keks.c.bucket.in_(buckets)
                     & (keks.c.bucket_version == version)
                     & (keks.c.state != KeyState.DESTROYED.value)
                 )
-                if connection.execute(sa.select(keks.c.kek_id).where(under, keks.c.subject.not_in(erased))).first():
+                erased = sa.select(subjects.c.subject).where(
+                    subjects.c.tombstoned.is_(True), subjects.c.bucket.in_(buckets)
+                )
+                # One pass over the buckets' rows: after a sweep only those of the erased are left.
+                columns = (keks.c.kek_id, keks.c.version, keks.c.subject.in_(erased))
+                left = connection.execute(sa.select(*columns).where(under)).all()
+                if not all(dies for _, _, dies in left):
                     connection.rollback()
                     return False
-                gone = {"state": KeyState.DESTROYED.value, "wrapped": b""}
-                connection.execute(keks.update().where(under), gone)
-                where = (
-                    (bucket_keys.c.sensitivity == sensitivity)
-                    & (bucket_keys.c.bucket == bucket)
+                if dying := [{"of": kek_id, "of_version": number} for kek_id, number, _ in left]:
+                    connection.execute(keks.update().where(one).values(gone), dying)
+                place = (
+                    (bucket_keys.c.sensitivity == level)
+                    & bucket_keys.c.bucket.in_(buckets)
                     & (bucket_keys.c.version == version)
                 )
-                connection.execute(bucket_keys.update().where(where), gone)
+                connection.execute(bucket_keys.update().where(place), gone)
             touch_buckets(connection, {(sensitivity, bucket) for sensitivity, bucket, _ in old})
             move_epoch(connection)
         return True

@@ -61,6 +61,13 @@ class OutdatedPlanError(KeyStateError):
     code = "key_gone"
 
 
+class CompromisedKeyError(OutdatedPlanError):
+    """A KEK is marked as compromised, and opens for re-encryption only; its files are being put under another."""
+
+    code = "key_compromised"
+    exit_code = 5
+
+
 class EmployeeErasedError(OutdatedPlanError):
     """The keys of an employee have been destroyed; a new plan leaves them out."""
 

@@ -14,14 +14,14 @@ from datetime import datetime
 
 from keys import envelope
 from keys.cache import KeyCache
-from keys.errors import KeyIntegrityError, KeyStateError, StaleKeyError
+from keys.errors import CompromisedKeyError, KeyIntegrityError, KeyStateError, StaleKeyError
 from keys.keystore import KeyStore, check_subjects
 from keys.names import bucket_context, bucket_id, bucket_row_context, kek_context, root_name
 from keys.providers import KeyProvider, KeyToWrap, WrappedKey
 from keys.refs import KeyEvent, KeyState
 from keys.rows import BucketKeyRow, BucketPlace, KekName, KekRow, KeyView
 
-TRIES = 5
+TRIES = 10
 """How often a key that was retired meanwhile is read again."""
 
 
@@ -123,7 +123,12 @@ class Hierarchy:
         """
         parents: dict[tuple[int, int, int], BucketKeyRow] = {}
         for row in rows:
-            if not (row.state.unwraps or (compromised and row.state is KeyState.COMPROMISED)):
+            if row.state is KeyState.COMPROMISED:
+                if not compromised:
+                    raise CompromisedKeyError(
+                        f"the key {row.kek_id} is marked as compromised", hint="its files are being put under another"
+                    )
+            elif not row.state.unwraps:
                 raise KeyStateError(f"the key {row.kek_id} is {row.state.value}")
             place = (row.sensitivity, row.bucket, row.bucket_version)
             if place not in view.buckets:
@@ -154,8 +159,10 @@ class Hierarchy:
                 raise KeyStateError("a key of this batch is disabled or destroyed", hint="see 'lake keys status'")
             try:
                 self._make_keks(view, missing)
-            except StaleKeyError:
-                continue
+            except KeyStateError as error:
+                # A parent may have been replaced since it was read: then read again.
+                if not isinstance(error, StaleKeyError) and self.store.epoch() == view.epoch:
+                    raise
         raise StaleKeyError("the keys of this batch change too often", hint="send the batch again")
 
     def _make_keks(self, view: KeyView, missing: Collection[KekName]) -> None:
@@ -193,10 +200,20 @@ class Hierarchy:
     def _make_buckets(self, view: KeyView, level: int, places: Collection[BucketPlace]) -> None:
         root = root_name(level)
         version = enabled_root(view.roots, root)
-        made = self.new_bucket_keys(root, version, [(*place, 1) for place in places])
+        try:
+            made = self.new_bucket_keys(root, version, [(*place, 1) for place in places])
+        except KeyStateError:
+            self._follow_root(root, version)
+            raise
         self.store.add_bucket_keys(made, root)
         for row in made:
             self.note("create", "bucket", bucket_id(*row.place), row.version)
+
+    def _follow_root(self, root: str, version: int) -> None:
+        """A rotation that runs, or was cut off, has made the next version and not said so yet: say it."""
+        current = self.provider.describe(root).current
+        if current == version + 1:
+            self.store.adopt_root(root, current, self.now())
 
     def new_bucket_keys(
         self, root: str, root_version: int, names: Collection[tuple[int, int, int]]

@@ -151,6 +151,17 @@ class KeyStore:
             where = subjects.c.subject.in_(sorted(names))
             return {row.subject: row.number for row in connection.execute(sa.select(subjects).where(where))}
 
+    def adopt_root(self, name: str, version: int, now: int) -> None:
+        """Let a new version of a root wrap, and its former ones only unwrap; nothing if it is adopted already."""
+        with self._database.writing() as connection:
+            where = (roots.c.name == name) & (roots.c.version == version)
+            if connection.execute(sa.select(roots.c.version).where(where)).first():
+                return
+            former = (roots.c.name == name) & (roots.c.state == KeyState.ENABLED.value)
+            connection.execute(roots.update().where(former), {"state": KeyState.DECRYPT_ONLY.value})
+            connection.execute(roots.insert(), [values_of(RootRow(name, version, KeyState.ENABLED, now))])
+            move_epoch(connection)
+
     def add_bucket_keys(self, new: Sequence[BucketKeyRow], root: str) -> None:
         """Store first versions of bucket keys of one level, leaving out those that another process stored first.
 
@@ -231,12 +242,17 @@ class KeyStore:
             connection.execute(releases.insert(), [{"receipt": receipt, "actor": actor, "at": at, **counts}])
             _advance(connection, "audit", *anchor)
 
-    def releases(self) -> dict[int, tuple[str, dict[int, int]]]:
-        """(actor, DEKs released by level) by index of the audit entry: the broker's own book."""
+    def releases(self, after: int = -1, most: int | None = None) -> dict[int, tuple[str, dict[int, int]]]:
+        """(actor, DEKs released by level) by index of the audit entry: the broker's own book, in order.
+
+        Args:
+            after: only later entries; ``most`` of them at most.
+        """
+        page = sa.select(releases).where(releases.c.receipt > after).order_by(releases.c.receipt).limit(most)
         with self._database.reading() as connection:
             return {
                 row.receipt: (row.actor, {level: count for level, count in enumerate(row[3:], 1) if count})
-                for row in connection.execute(sa.select(releases))
+                for row in connection.execute(page)
             }
 
     def counts(self) -> dict[str, int]:
@@ -265,6 +281,13 @@ def check_subjects(names: Collection[str], living: Mapping[str, SubjectRef]) -> 
 def read_epoch(connection: sa.Connection) -> int:
     """The key epoch inside a transaction."""
     return int(connection.execute(sa.select(counters.c.value).where(counters.c.name == KEY_EPOCH)).scalar_one())
+
+
+def move_epoch(connection: sa.Connection) -> int:
+    """The next key epoch, inside a write transaction."""
+    epoch = read_epoch(connection) + 1
+    connection.execute(counters.update().where(counters.c.name == KEY_EPOCH), {"value": epoch})
+    return epoch
 
 
 def _check_limits(

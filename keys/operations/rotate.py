@@ -58,7 +58,7 @@ def advance_root(
         targets[name] = [after, after + 1]
         operation = keeper.journal.save(operation, "roots", roots=targets)
         sys.audit("lake.step", "keys.root-announced")
-    version = next_root_version(keeper.hierarchy, keeper.changes, name, targets[name][0])
+    version = next_root_version(keeper.hierarchy, name, targets[name][0])
     if version != targets[name][1]:
         raise KeyOperationError(f"the root {name} was changed by somebody else", hint="run 'lake keys verify'")
     rewrap_under_root(keeper.hierarchy, keeper.changes, name, version, leave=leave, progress=keeper.progress)

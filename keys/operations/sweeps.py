@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 
 from keys import control, envelope
 from keys.changes import Changes
@@ -16,7 +17,7 @@ from keys.levels import PAGE
 from keys.names import CONTROL_ROOT, SENSITIVITIES, bucket_row_context, kek_context, root_name
 from keys.providers import KeyToWrap, WrappedKey
 from keys.refs import KeyState
-from keys.rows import BucketKeyRow, BucketPlace, KekRow, chunks
+from keys.rows import BucketKeyRow, BucketPlace, KekRow
 
 Progress = Callable[[int], None]
 Version = tuple[int, int, int]
@@ -28,7 +29,7 @@ def level_of(root: str) -> int | None:
     return {root_name(level): level for level in SENSITIVITIES}.get(root)
 
 
-def next_root_version(hierarchy: Hierarchy, changes: Changes, root: str, after: int) -> int:
+def next_root_version(hierarchy: Hierarchy, root: str, after: int) -> int:
     """Make and adopt the version of a root after ``after``, proven by a round trip before anything depends on it."""
     version = hierarchy.provider.new_version(root, after)
     sys.audit("lake.step", "keys.root-made")
@@ -37,7 +38,7 @@ def next_root_version(hierarchy: Hierarchy, changes: Changes, root: str, after: 
     (opened,) = hierarchy.provider.unwrap(root, [WrappedKey(version, blob, probe.bound_to)])
     if not envelope.same(opened, probe.key):
         raise KeyIntegrityError("the provider did not give back the key that it wrapped")
-    changes.adopt_root(root, version, hierarchy.now())
+    hierarchy.store.adopt_root(root, version, hierarchy.now())
     sys.audit("lake.step", "keys.root-adopted")
     return version
 
@@ -143,14 +144,13 @@ def sweep_keks(
     rows = {(row.sensitivity, row.bucket, row.version): row for row in changes.buckets()}
     newest = {row.place: row for row in sorted(rows.values(), key=lambda row: row.version)}
     living = {version for version in old if rows[version].state is not KeyState.DESTROYED}
+    waiting = (
+        (kek, rows[kek.sensitivity, kek.bucket, kek.bucket_version], newest[kek.sensitivity, kek.bucket])
+        for kek in changes.keks_under(living, page)
+    )
     total = 0
-    for found in changes.keks_under(living, page):
-        waiting = [
-            (kek, rows[kek.sensitivity, kek.bucket, kek.bucket_version], newest[kek.sensitivity, kek.bucket])
-            for kek in found
-        ]
-        for part in chunks(waiting, page):
-            total += _swap(hierarchy, changes, part, progress)
+    while part := list(islice(waiting, page)):
+        total += _swap(hierarchy, changes, part, progress)
     return total
 
 

@@ -7,6 +7,7 @@ an OUTCOME entry names exactly whose rows it may come from.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ from lake.rules.policy import Grant, Limits, Policy, Refusal, applicable, datase
 from lake.sealed.audit import entries
 
 Parameters = Sequence[Any] | Mapping[str, Any]
-REPLANS = 3
+REPLAN_AFTER = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before planning again: keys that are being replaced are there again soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,11 @@ class QueryGateway:
             AuditUnavailableError, IntegrityError, KeysError: no rows either.
         """
         actor = self._home.actor(request.user)
-        for _ in range(REPLANS):
+        for seconds in REPLAN_AFTER:
             with suppress(OutdatedPlanError):
                 return self._run(request, actor)
             # A key was replaced or an employee erased between planning and opening: plan again.
+            time.sleep(seconds)
         return self._run(request, actor)
 
     def _run(self, request: Request, actor: Actor) -> QueryStream:

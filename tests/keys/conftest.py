@@ -105,7 +105,7 @@ class World:
     def next_root(self, level: int) -> None:
         """A new version of a level's root, its bucket keys under it, the former one destroyed."""
         name = root_name(level)
-        version = next_root_version(self.hierarchy, self.changes, name, self.provider.describe(name).current)
+        version = next_root_version(self.hierarchy, name, self.provider.describe(name).current)
         rewrap_under_root(self.hierarchy, self.changes, name, version)
         self.provider.trim(name, version)
         self.changes.retire_roots(name, version, KeyState.DESTROYED)

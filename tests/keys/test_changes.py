@@ -99,9 +99,9 @@ def test_a_root_is_adopted_once(world):
     """The new version wraps and the former one unwraps; the same again changes nothing, not even the epoch."""
     others = [row for row in world.changes.roots() if row.name != "root-dss3"]
     epoch = world.store.epoch()
-    world.changes.adopt_root("root-dss3", 2, 5)
+    world.store.adopt_root("root-dss3", 2, 5)
     after = contents(world)
-    world.changes.adopt_root("root-dss3", 2, 6)
+    world.store.adopt_root("root-dss3", 2, 6)
     assert contents(world) == after
     assert world.store.epoch() == epoch + 1
     own = [(row.version, row.state) for row in world.changes.roots() if row.name == "root-dss3"]
@@ -158,7 +158,7 @@ def test_retiring_takes_the_keks_of_the_erased_along(world, people):
 
 def test_roots_are_retired_below_a_version(world):
     """Lower versions of one root change; the current one and other roots do not."""
-    world.changes.adopt_root("root-dss3", 2, 0)
+    world.store.adopt_root("root-dss3", 2, 0)
     world.changes.retire_roots("root-dss3", 2, KeyState.PENDING_DESTRUCTION)
     world.changes.retire_roots("root-dss3", 2, KeyState.DESTROYED)
     states = {(row.name, row.version): row.state for row in world.changes.roots()}
@@ -240,7 +240,7 @@ def test_a_kek_version_follows_the_newest_only(world, people):
 def test_a_level_is_suspended_and_resumed(world, people):
     """Every version that opens is disabled; lifted, the newest wraps again, and a destroyed one stays destroyed."""
     world.next_root(3)
-    world.changes.adopt_root("root-dss3", 3, 0)
+    world.store.adopt_root("root-dss3", 3, 0)
     other = [row for row in world.changes.roots() if row.name == "root-dss4"]
     assert world.changes.suspend_root("root-dss3", disabled=True) == 2
     assert world.changes.suspend_root("root-dss3", disabled=True) == 0

@@ -226,3 +226,24 @@ def test_a_state_counts_whatever_is_held(world, people):
         connection.execute(sa.update(tables.bucket_keys).values(state=KeyState.DISABLED.value))
     with pytest.raises(KeyStateError):
         world.open_kek(row)
+
+
+def test_a_root_version_that_nobody_has_told_of_is_taken_up(world, people):
+    """Between the provider's new version and the key store's word of it, or after a crash there, landing goes on."""
+    (ref,) = world.store.add_subjects([("c" * 26, 9)])
+    assert world.provider.new_version("root-dss3", 1) == 2
+    view = world.hierarchy.landing_view([(ref.subject, 3, "2026-03")])
+    assert view.roots["root-dss3", 1] is KeyState.DECRYPT_ONLY
+    assert view.roots["root-dss3", 2] is KeyState.ENABLED
+    assert [row.root_version for row in view.buckets.values()] == [2]
+    assert world.hierarchy.open_keks(view, view.keks.values())
+
+
+def test_a_root_that_is_disabled_is_not_taken_up(world, people):
+    """An operator's suspension holds although the provider has a newer version."""
+    (ref,) = world.store.add_subjects([("c" * 26, 9)])
+    world.changes.suspend_root("root-dss3", disabled=True)
+    world.provider.new_version("root-dss3", 1)
+    with pytest.raises(KeyStateError):
+        world.hierarchy.landing_view([(ref.subject, 3, "2026-03")])
+    assert [row.state for row in world.changes.roots() if row.name == "root-dss3"] == [KeyState.DISABLED]
