@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 from importlib.metadata import entry_points
 
@@ -41,8 +40,10 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
 
 def run(arguments: list[str] | None = None) -> None:
     """The console script."""
-    # A core dump of this process would hold keys and rows.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from keys.memory import harden
+
+    # A core dump of this process would hold keys and rows, and so would a debugger's look at it.
+    harden(lock=False)
     sys.exit(main(arguments))
 
 

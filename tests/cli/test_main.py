@@ -151,3 +151,15 @@ def test_an_error_that_should_not_occur_names_its_place_only(shell: Shell) -> No
     assert b"RuntimeError at" in err
     assert b"rowcanary" not in out + err
     assert b"Traceback" not in err
+
+
+def test_a_command_leaves_no_core_and_no_look_at_its_memory(shell: Shell) -> None:
+    """Core dumps are off and the process is not dumpable while it runs."""
+    source = """
+import atexit, ctypes, resource
+def show():
+    print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), file=sys.stderr)
+atexit.register(show)
+"""
+    _, err = shell.start("status", source=source).communicate()
+    assert err.decode().strip() == "(0, 0) 0"
