@@ -27,7 +27,7 @@ REPEATABLE = frozenset(
         "wrap",
         "releases",
         "counts",
-        "check_wrap",
+        "check_wraps",
         "verify",
     }
 )

@@ -7,16 +7,19 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from keys.remote.folder import check_folder
 from keys.remote.link import Link, LinkError
+from keys.remote.tls import shake_hands
 
 Connect = Callable[[float], Link]
 """Makes a new connection within so many seconds; raises LinkError."""
 
 
 def unix(path: Path) -> Connect:
-    """Through a Unix socket. Its folder must be one in which no one else can put another socket."""
+    """Through a Unix socket. The connections raise SecretFileError if others could have put it there."""
 
     def connect(seconds: float) -> Link:
+        check_folder(path)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(seconds)
@@ -39,7 +42,9 @@ def tls(host: str, port: int, context: ssl.SSLContext) -> Connect:
             raise LinkError(slow=isinstance(error, TimeoutError)) from None
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return Link(context.wrap_socket(raw, server_hostname=host))
+            return Link(
+                shake_hands(context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False), seconds)
+            )
         except (OSError, ValueError) as error:
             raw.close()
             raise LinkError(refused=isinstance(error, (ssl.SSLError, ValueError))) from None

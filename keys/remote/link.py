@@ -58,16 +58,20 @@ class Link:
         return other not in ready and (waiting or bool(ready))
 
     def send(self, framed: bytes, seconds: float) -> None:
-        """Send a message.
+        """Send a message, wholly within that time.
 
         Raises:
             LinkError: it may or may not have arrived.
         """
-        try:
-            self._connection.settimeout(seconds)
-            self._connection.sendall(framed)
-        except OSError as error:
-            raise _link_error(error) from None
+        deadline = time.monotonic() + seconds
+        rest = memoryview(framed)
+        # In pieces: over TLS the time-out is of each write, and a peer that reads a little at a time would last.
+        while rest:
+            self._allow_until(deadline)
+            try:
+                rest = rest[self._connection.send(rest[:_CHUNK]) :]
+            except OSError as error:
+                raise _link_error(error) from None
 
     def receive(self, most: int, seconds: float) -> Value:
         """The next message, wholly there within that time.
@@ -84,11 +88,8 @@ class Link:
         # Room is taken as bytes arrive, not as a header announces them.
         found = bytearray()
         while len(found) < length:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise LinkError(slow=True)
+            self._allow_until(deadline)
             try:
-                self._connection.settimeout(left)
                 part = self._connection.recv(min(_CHUNK, length - len(found)))
             except OSError as error:
                 raise _link_error(error) from None
@@ -96,6 +97,15 @@ class Link:
                 raise LinkError
             found += part
         return bytes(found)
+
+    def _allow_until(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise LinkError(slow=True)
+        try:
+            self._connection.settimeout(left)
+        except OSError as error:
+            raise _link_error(error) from None
 
 
 def _link_error(error: OSError) -> LinkError:

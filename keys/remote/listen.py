@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from keys.errors import BrokerRefusedError, SecretFileError
+from keys.remote.folder import check_folder
 from keys.remote.link import Link, LinkError
 from keys.remote.peers import Peer, PeerTable
+from keys.remote.tls import shake_hands
 
 _BACKLOG = 128
 
@@ -38,13 +40,14 @@ class UnixListener:
     """A Unix socket. Everybody may knock who can reach the folder; the kernel tells who it is.
 
     Raises:
-        SecretFileError: something else lies there, or another broker listens there.
+        SecretFileError: something else lies there, another broker listens there, or others could put a socket there.
     """
 
     def __init__(self, path: Path, peers: PeerTable) -> None:
         self._path = path
         self._peers = peers
         self.address = f"unix:{path}"
+        check_folder(path)
         _clear(path)
         self.bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -67,10 +70,11 @@ class UnixListener:
 
     def close(self) -> None:
         """Close it, and take the name away if it is still this one's."""
-        self.bound.close()
+        # The name first: while the socket is open, no other file has its inode.
         with suppress(OSError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
+        self.bound.close()
 
 
 class TlsListener:
@@ -84,16 +88,19 @@ class TlsListener:
         self._context = context
         self._peers = peers
         try:
-            self.bound = socket.create_server((host, port), backlog=_BACKLOG)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self.bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except (OSError, OverflowError):
             raise SecretFileError(f"the broker cannot listen at {host}:{port}", hint="is the port free?") from None
-        self.address = f"tls:{host}:{self.bound.getsockname()[1]}"
+        name = f"[{host}]" if ":" in host else host
+        self.address = f"tls:{name}:{self.bound.getsockname()[1]}"
 
     def admit(self, connection: socket.socket, seconds: float) -> tuple[Link, Peer | BrokerRefusedError]:
         """By the certificate, which the handshake has verified."""
-        connection.settimeout(seconds)
         try:
-            wrapped = self._context.wrap_socket(connection, server_side=True)
+            # Wrapped without a handshake first: that of the ssl module has a time-out for each read, not for all.
+            wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            shake_hands(wrapped, seconds)
         except OSError as error:
             raise LinkError(refused=isinstance(error, ssl.SSLError)) from None
         try:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from keys import envelope
 from keys.broker import LandingKey
 from keys.control import ControlKeys, SharedControlKeys
-from keys.errors import BrokerMessageError, KeyIntegrityError, KeyStateError
+from keys.errors import BrokerMessageError, KeyIntegrityError, KeyStateError, StaleKeyError
+from keys.hierarchy import TRIES
 from keys.receipts import Receipt
 from keys.refs import DekRequest, FileBinding, KeyEvent, PartitionRef, SubjectRef, WrappedDek
 from keys.remote import messages as m
@@ -16,6 +17,8 @@ from keys.remote.client import BrokerClient
 from keys.rows import KekName
 
 VERIFY_SECONDS = 3600.0
+CHECKED_AT_ONCE = 256
+"""Wraps in one message, well below what a message may hold."""
 
 
 def control_keys(client: BrokerClient) -> ControlKeys:
@@ -39,12 +42,13 @@ class RemoteLandingKeys:
     """Fresh DEKs for some partitions, made here and wrapped by the broker: it never learns what they encrypt.
 
     Attributes:
-        epoch: the key epoch at which the KEKs were read; the catalog refuses a commit of an older one.
+        epoch: the oldest key epoch of any wrap made since the last renewal; the catalog refuses a commit of an older
+            one than its fence.
     """
 
     def __init__(self, client: BrokerClient, partitions: Collection[PartitionRef]) -> None:
         self._client = client
-        self._names = sorted({_kek_name(partition) for partition in partitions})
+        self._names = {_kek_name(partition): None for partition in sorted(partitions, key=_kek_name)}
         self._issued: dict[str, tuple[PartitionRef, bytes]] = {}
         self.renew()
 
@@ -60,35 +64,49 @@ class RemoteLandingKeys:
         Raises:
             KeyStateError: an employee has been erased or disabled meanwhile.
         """
-        answer = m.fields(self._client.call("announce", {"partitions": self._names}), "epoch", "keks")
+        self._seen = self._announced()
+        self.epoch = self._seen[0]
+
+    def _announced(self) -> tuple[int, dict[KekName, tuple[str, int]]]:
+        """The key epoch, and the KEKs (id, version) that wrap now."""
+        answer = m.fields(self._client.call("announce", {"partitions": list(self._names)}), "epoch", "keks")
         keks = [m.items(each, 2) for each in m.items(answer["keks"], len(self._names))]
-        self._keks: dict[KekName, tuple[str, int]] = {
+        return m.number(answer["epoch"]), {
             name: (m.text(kek_id), m.number(version)) for name, (kek_id, version) in zip(self._names, keks, strict=True)
         }
-        self.epoch = m.number(answer["epoch"])
 
     def __call__(self, partition: PartitionRef) -> LandingKey:
         """A fresh DEK for a file of this partition."""
-        if _kek_name(partition) not in self._keks:
+        if _kek_name(partition) not in self._names:
             raise KeyStateError("a DEK was asked for another partition than those announced")
         file_id, dek = secrets.token_hex(16), envelope.new_key()
         self._issued[file_id] = (partition, dek)
         return LandingKey(file_id, dek, aad_prefix(self._client.lake, partition, file_id), self.wrap)
 
+    def files(self) -> list[str]:
+        """Ids of the files that DEKs were issued for."""
+        return list(self._issued)
+
     def wrap(self, binding: FileBinding) -> WrappedDek:
-        """Let the DEK of a finished file be wrapped under the KEK as it was read last; as often as needed."""
+        """Let the DEK of a finished file be wrapped under the KEK as it was read last; as often as needed.
+
+        Raises:
+            KeyStateError: an employee has been erased or disabled meanwhile.
+        """
         partition, dek = self._issued.get(binding.file_id, (None, b""))
         if binding.partition != partition:
             raise KeyIntegrityError("a DEK is wrapped for the file that it was made for, and no other")
-        kek_id, version = self._keks[_kek_name(binding.partition)]
-        given = {
-            "dek": dek,
-            "binding": m.binding_fields(binding),
-            "kek_id": kek_id,
-            "version": version,
-            "epoch": self.epoch,
-        }
-        return m.wrapped_of(self._client.call("wrap", given))
+        given = {"dek": dek, "binding": m.binding_fields(binding)}
+        for _ in range(TRIES):
+            epoch, keks = self._seen
+            kek_id, version = keks[_kek_name(binding.partition)]
+            kek = {"kek_id": kek_id, "version": version, "epoch": epoch}
+            try:
+                return m.wrapped_of(self._client.call("wrap", given | kek))
+            except StaleKeyError:
+                # Retired since it was read. Files wrapped before stay of the older epoch.
+                self._seen = self._announced()
+        raise KeyStateError("the keys of this batch change too often", hint="send the batch again")
 
 
 class RemoteBroker:
@@ -102,7 +120,10 @@ class RemoteBroker:
 
     def take_events(self) -> list[KeyEvent]:
         """What happened to keys for this host since the last call, for the audit log."""
-        return [m.event_of(each) for each in m.items(self._client.call("take_events", {}))]
+        found: list[KeyEvent] = []
+        while page := m.items(self._client.call("take_events", {})):
+            found += [m.event_of(each) for each in page]
+        return found
 
     def new_subjects(self, count: int) -> list[SubjectRef]:
         """Fresh pseudonyms with random buckets and the next dense numbers."""
@@ -140,7 +161,13 @@ class RemoteBroker:
         Raises:
             KeysError: it does not open for the catalog's row.
         """
-        self._client.call("check_wrap", {"request": m.request_fields(request)})
+        self.check_wraps([request])
+
+    def check_wraps(self, requests: Sequence[DekRequest]) -> None:
+        """The same of many files."""
+        for start in range(0, len(requests), CHECKED_AT_ONCE):
+            page = requests[start : start + CHECKED_AT_ONCE]
+            self._client.call("check_wraps", {"requests": [m.request_fields(each) for each in page]})
 
 
 class RemoteKeyStore:
@@ -160,17 +187,19 @@ class RemoteKeyStore:
         """Remember a newer state; an older one changes nothing."""
         self._client.call("advance_anchor", {"name": name, "seq": seq, "value": value})
 
-    def releases(self) -> dict[int, tuple[str, dict[int, int]]]:
-        """(actor, DEKs released by level) by index of the audit entry: the broker's own book."""
+    def releases(self, after: int = -1, most: int | None = None) -> dict[int, tuple[str, dict[int, int]]]:
+        """(actor, DEKs released by level) by index of the audit entry: the broker's own book, in order."""
         found: dict[int, tuple[str, dict[int, int]]] = {}
-        while True:
-            page = m.items(self._client.call("releases", {"after": max(found, default=-1)}))
+        while most is None or len(found) < most:
+            page = m.items(self._client.call("releases", {"after": after}))
             if not page:
-                return found
-            for each in page:
+                break
+            for each in page[: None if most is None else most - len(found)]:
                 receipt, actor, levels = m.items(each, 3)
                 pairs = [m.items(pair, 2) for pair in m.items(levels)]
-                found[m.number(receipt)] = m.text(actor), {m.number(level): m.number(count) for level, count in pairs}
+                after = m.number(receipt, after + 1)
+                found[after] = m.text(actor), {m.number(level): m.number(count) for level, count in pairs}
+        return found
 
     def counts(self) -> dict[str, int]:
         """How many bucket keys, KEKs, employees, releases and backups there are."""

@@ -76,6 +76,7 @@ class Server:
         poll = select.poll()
         poll.register(self._stopped, select.POLLIN)
         poll.register(self._listener.bound, select.POLLIN)
+        self._listener.bound.setblocking(False)  # who knocked may have gone before they are let in
         try:
             while self._stopped.fileno() not in {descriptor for descriptor, _ in poll.poll()}:
                 try:
@@ -101,7 +102,13 @@ class Server:
             _LOG.warning("a connection was closed: there are %d already", self._limits.connections)
             connection.close()
             return
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            _LOG.warning("a connection was closed: there is no thread for it")
+            with self._lock:
+                del self._threads[thread]
+            connection.close()
 
     def _finish(self) -> None:
         deadline = time.monotonic() + self._limits.grace
@@ -159,7 +166,9 @@ class Server:
 
     def _serve_peer(self, link: Link, peer: Peer) -> None:
         end = time.monotonic() + self._limits.lifetime
-        while link.readable(self._stopped.fileno(), min(self._limits.idle, end - time.monotonic())):
+        while (left := end - time.monotonic()) > 0:
+            if not link.readable(self._stopped.fileno(), min(self._limits.idle, left)):
+                return
             try:
                 request = link.receive(MOST_ASKED[peer.role], self._limits.request)
                 asked = messages.fields(request, "id", "call", "with")

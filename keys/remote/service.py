@@ -5,6 +5,7 @@ A host of the role ``ingest`` gets nothing that opens: it sends the DEKs that it
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -18,19 +19,21 @@ from keys.errors import (
     KeyIntegrityError,
     KeysError,
     KeyStateError,
+    ReceiptRefusedError,
     StaleKeyError,
 )
 from keys.keystore import KeyStore, check_subjects
+from keys.receipts import Receipt
 from keys.refs import FileBinding, KeyEvent, WrappedDek
 from keys.remote import messages as m
 from keys.remote.peers import Peer
-from keys.remote.roles import CALLS, SECRETS
+from keys.remote.roles import CALLS, RECEIPTS, SECRETS, Role
 from keys.remote.wire import Value
 
 MOST_SUBJECTS = 100_000
 """New employees in one call."""
 PAGE = 20_000
-"""Entries of the book in one answer."""
+"""Entries of the book, or events, in one answer."""
 _ANCHORS = frozenset({"audit", "catalog"})
 _LOG = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Service:
             "release": self._release,
             "releases": self._releases,
             "counts": self._counts,
-            "check_wrap": self._check_wrap,
+            "check_wraps": self._check_wraps,
             "verify": self._verified,
         }
 
@@ -135,6 +138,8 @@ class Service:
         view = self._store.view_of_keks({partition.subject}, {kek})
         check_subjects([partition.subject], view.subjects)
         row = view.keks.get(kek)
+        if row is None and epoch != view.epoch:
+            raise StaleKeyError("a key was replaced meanwhile", hint="send the batch again")
         if row is None or row.name != (partition.subject, partition.sensitivity, partition.month):
             raise KeyIntegrityError(f"the key of file {binding.file_id} is to be wrapped by that of another partition")
         if not row.state.wraps:
@@ -155,28 +160,44 @@ class Service:
     def _take_events(self, peer: Peer, given: Value) -> Value:
         m.fields(given)
         with self._announcing:
-            return [m.event_fields(event) for event in self._events.pop(peer.name, [])]
+            waiting = self._events.pop(peer.name, [])
+            if len(waiting) > PAGE:
+                self._events[peer.name] = waiting[PAGE:]
+        return [m.event_fields(event) for event in waiting[:PAGE]]
 
-    def _release(self, _: Peer, given: Value) -> Value:
+    def _release(self, peer: Peer, given: Value) -> Value:
         found = m.fields(given, "receipt", "requests")
         requests = [m.request_of(each) for each in m.items(found["requests"])]
-        return self._broker.release(m.receipt_of(found["receipt"]), requests)
+        receipt = m.receipt_of(found["receipt"])
+        _check_kind(receipt, peer.role)
+        return self._broker.release(receipt, requests)
 
     def _releases(self, _: Peer, given: Value) -> Value:
         after = m.number(m.fields(given, "after")["after"], -1)
-        page = sorted(item for item in self._store.releases().items() if item[0] > after)[:PAGE]
-        return [[receipt, actor, sorted(levels.items())] for receipt, (actor, levels) in page]
+        page = self._store.releases(after, PAGE)
+        return [[receipt, actor, sorted(levels.items())] for receipt, (actor, levels) in page.items()]
 
     def _counts(self, _: Peer, given: Value) -> Value:
         m.fields(given)
         return self._store.counts()
 
-    def _check_wrap(self, _: Peer, given: Value) -> Value:
-        self._broker.check_wrap(m.request_of(m.fields(given, "request")["request"]))
+    def _check_wraps(self, _: Peer, given: Value) -> Value:
+        self._broker.check_wraps([m.request_of(each) for each in m.items(m.fields(given, "requests")["requests"])])
 
     def _verified(self, _: Peer, given: Value) -> Value:
         m.fields(given)
         return dict(self._verify())
+
+
+def _check_kind(receipt: Receipt, role: Role) -> None:
+    """Refuse a receipt of an entry that is not this role's; whether it holds is the broker's to say."""
+    try:
+        kind = json.loads(receipt.entry)["type"]
+        allowed = kind in RECEIPTS[role]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ReceiptRefusedError("an audit receipt's entry is malformed") from None
+    if not allowed:
+        raise ReceiptRefusedError(f"the role {role.value} gets no key for an audit receipt of this kind")
 
 
 def _anchor_name(value: Value) -> str:

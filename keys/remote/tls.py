@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
+import time
 from pathlib import Path
 
 from keys.errors import SecretFileError
@@ -29,6 +32,36 @@ def client_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
         SecretFileError: a file is not what it should be, or the key's is open to others.
     """
     return _filled(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, key, ca)
+
+
+def shake_hands(connection: ssl.SSLSocket, seconds: float) -> ssl.SSLSocket:
+    """Do the handshake within that time in all, however the peer spreads its bytes over it.
+
+    Raises:
+        OSError: it failed, or took too long; the connection is closed.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        connection.setblocking(False)
+        while True:
+            try:
+                connection.do_handshake()
+            except ssl.SSLWantReadError:
+                _wait(connection, select.POLLIN, deadline)
+            except ssl.SSLWantWriteError:
+                _wait(connection, select.POLLOUT, deadline)
+            else:
+                return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _wait(connection: socket.socket, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(connection, event)
+    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        raise TimeoutError
 
 
 def _filled(context: ssl.SSLContext, certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:

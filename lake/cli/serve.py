@@ -26,7 +26,9 @@ def register(subparsers: args.Subparsers) -> None:
         "  certificates: {gateway.example.org: gateway}\n"
         '  limits: {per_level: {"4": 500}, per_principal: 20000}',
     )
-    broker.add_argument("--socket", metavar="PATH", help="listen on this Unix socket")
+    broker.add_argument(
+        "--socket", metavar="PATH", help="listen on this Unix socket, in a folder that only its owner can write"
+    )
     broker.add_argument("--listen", metavar="HOST:PORT", help="listen there, with mutual TLS 1.3")
     broker.add_argument("--tls-cert", metavar="FILE", help="the broker's certificate chain, PEM")
     broker.add_argument("--tls-key", metavar="FILE", help="its private key, PEM, mode 0600")
@@ -43,8 +45,8 @@ def _broker(arguments: argparse.Namespace) -> int:
 
     memory = process.harden(lock=True)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    peers, limits = process.read_peers(args.read_text(arguments.peers), arguments.peers)
     place, files = _place(arguments), _tls_files(arguments)
+    peers, limits = process.load_peers(Path(arguments.peers))
     with closing(open_keys(args.lake_path(arguments), args.key_secrets(arguments), limits=limits)) as keys:
         if isinstance(place, Path):
             server = process.on_socket(keys, place, peers)

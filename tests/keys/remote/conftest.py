@@ -1,144 +1,32 @@
-"""A broker apart from its lake: one folder has the key store, the other the catalog and the data, none has both."""
+"""Brokers in threads of the test, over TLS and on a Unix socket, and the known lake in two halves."""
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from keys.remote import wire
 from keys.remote.client import BrokerClient
-from keys.remote.connect import Connect, tls
+from keys.remote.connect import Connect, tls, unix
+from keys.remote.link import Link
+from keys.remote.listen import UnixListener
 from keys.remote.peers import PeerTable
 from keys.remote.roles import Role
 from keys.remote.server import Server, ServerLimits
 from keys.remote.tls import client_context
-from lake.api import Connection, Lake
-from lake.clock import Clock, utc_now
 from lake.gateway import broker_process
-from lake.gateway.home import Home, open_keys
 from lake.gateway.keyside import KeySide
-from lake.settings import BrokerPlace, Secrets
 from tests import world as w
+from tests.keys.remote.hosts import NAMES, Apart, Authority, Identity, split
 
-NAMES = {role: f"{role.value}.lake.example" for role in Role}
-YEAR = timedelta(days=365)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """PEM files of one host."""
-
-    certificate: Path
-    key: Path
-
-
-class Authority:
-    """A CA of a test's own."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = (
-            self._builder(self._name, self._key.public_key(), timedelta(0))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.file = folder / f"{name}.pem"
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, age: timedelta) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - age - timedelta(days=1))
-            .not_valid_after(now - age + YEAR)
-        )
-
-    def issue(self, name: str, *, age: timedelta = timedelta(0), server: bool = False) -> Identity:
-        """A certificate for a DNS name; one that is older than a year has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [x509.DNSName(name)]
-        if server:
-            names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
-        certificate = (
-            self._builder(x509.Name([]), key.public_key(), age)
-            .add_extension(x509.SubjectAlternativeName(names), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        stem = self._folder / f"{self.file.stem}-{name}-{age.days}-{server}"
-        found = Identity(stem.with_suffix(".crt"), stem.with_suffix(".key"))
-        found.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        found.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        found.key.chmod(0o600)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Apart:
-    """A lake without its key store, and the key store without the lake."""
-
-    root: Path
-    keys: Path
-    key: Path
-
-    def place(self, address: str, authority: Authority | None = None, role: Role = Role.GATEWAY) -> BrokerPlace:
-        """The broker as a host of this role reaches it."""
-        if authority is None:
-            return BrokerPlace(address)
-        identity = authority.issue(NAMES[role])
-        return BrokerPlace(address, authority.file, identity.certificate, identity.key)
-
-    def home(self, place: BrokerPlace, clock: Clock = utc_now) -> Home:
-        """The lake, opened through a broker: no key file is named, and there is no key store to open."""
-        assert not (self.root / "keys").exists()
-        return Home.open(self.root, Secrets(broker=place), settings=w.small_settings(), clock=clock)
-
-    def connect(self, place: BrokerPlace, clock: Clock = utc_now) -> Connection:
-        """As the user who may read everything."""
-        return Connection(self.home(place, clock), w.VERA, "incident", None)
-
-    def lake(self, place: BrokerPlace, clock: Clock = utc_now) -> Lake:
-        """As its operator, or an ingest host."""
-        return Lake(self.home(place, clock))
-
-    def own_keys(self, clock: Clock = w.clock) -> KeySide:
-        """The key store, on the broker's host."""
-        return open_keys(self.keys, Secrets(key_file=self.key), clock=clock)
-
-    def book(self) -> dict[int, tuple[str, dict[int, int]]]:
-        """The broker's book, read from the key store itself."""
-        keys = self.own_keys()
-        try:
-            return keys.store.releases()
-        finally:
-            keys.close()
+PEERS = PeerTable(uids={os.getuid(): Role.GATEWAY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +37,7 @@ class Served:
     keys: KeySide
     server: Server
     authority: Authority
-
-    def place(self, role: Role) -> BrokerPlace:
-        """Its address, with the files of a host."""
-        return self.apart.place(self.server.address, self.authority, role)
+    clients: list[BrokerClient] = field(default_factory=list)
 
     def connect(self, identity: Identity) -> Connect:
         """Connections as one host."""
@@ -162,30 +47,8 @@ class Served:
     def client(self, role: Role) -> BrokerClient:
         """A client of a host of this role."""
         lake = self.keys.broker.hierarchy.lake
-        return BrokerClient(self.connect(self.authority.issue(NAMES[role])), lake, seconds=20)
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerProcess:
-    """``lake serve broker`` in a process of its own, ready."""
-
-    process: subprocess.Popen[str]
-    address: str
-    ready: dict[str, object]
-
-    def stop(self) -> str:
-        """Ask it to stop; what it wrote to stderr."""
-        self.process.send_signal(signal.SIGTERM)
-        _, err = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, err
-        return err
-
-
-SERVE = """
-from lake.cli.main import main
-sys.addaudithook(hook)
-sys.exit(main(sys.argv[5:]))
-"""
+        self.clients.append(BrokerClient(self.connect(self.authority.issue(NAMES[role])), lake, seconds=20))
+        return self.clients[-1]
 
 
 @pytest.fixture(scope="session")
@@ -197,24 +60,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> w.World:
 @pytest.fixture
 def apart(template: w.World, tmp_path: Path) -> Apart:
     """The known lake in two halves."""
-    copied = w.copy(template, tmp_path)
-    keys = tmp_path / "broker"
-    keys.mkdir(mode=0o700)
-    shutil.copy(copied.root / "lake.json", keys)
-    (copied.root / "keys").rename(keys / "keys")
-    return Apart(copied.root, keys, copied.key)
+    return split(template, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The CA of every host of the lake."""
     return Authority(tmp_path_factory.mktemp("ca"), "lake-ca")
-
-
-@pytest.fixture(scope="session")
-def stranger_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A CA that the broker does not know."""
-    return Authority(tmp_path_factory.mktemp("other-ca"), "other-ca")
 
 
 @pytest.fixture
@@ -235,6 +87,8 @@ def serve(apart: Apart, authority: Authority) -> Iterator[Callable[..., Served]]
 
     yield start
     for served, thread in started:
+        for client in served.clients:
+            client.close()
         served.server.stop()
         thread.join(30)
         assert not thread.is_alive()
@@ -247,64 +101,58 @@ def served(serve: Callable[..., Served]) -> Served:
     return serve()
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user can enter."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+class Running:
+    """A broker on a Unix socket in a thread."""
+
+    def __init__(self, keys: KeySide, path: Path, limits: ServerLimits) -> None:
+        self.keys = keys
+        self.path = path
+        self.server = Server(broker_process.service(keys), UnixListener(path, PEERS), limits)
+        self.thread = threading.Thread(target=self.server.serve)
+        self.thread.start()
+        self._opened: list[BrokerClient | socket.socket] = []
+
+    def raw(self) -> socket.socket:
+        """A connection whose greeting has been read."""
+        connection = socket.socket(socket.AF_UNIX)
+        self._opened.append(connection)
+        connection.settimeout(20)
+        connection.connect(str(self.path))
+        Link(connection).receive(wire.MOST_BYTES, 20)
+        return connection
+
+    def client(self, seconds: float = 20) -> BrokerClient:
+        """A client of the gateway."""
+        client = BrokerClient(unix(self.path), self.keys.broker.hierarchy.lake, seconds=seconds)
+        self._opened.append(client)
+        return client
+
+    def close(self) -> None:
+        """Stop it, and whoever speaks to it."""
+        for opened in self._opened:
+            opened.close()
+        self.server.stop()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        self.keys.close()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a state of the server."""
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+            self.thread.join(0.005)  # which is not over: a pause
 
 
 @pytest.fixture
-def start_broker(apart: Apart, open_folder: Path) -> Iterator[Callable[..., BrokerProcess]]:
-    """Starts ``lake serve broker`` on a Unix socket; given a step, it kills itself there."""
-    running: list[subprocess.Popen[str]] = []
+def run(apart: Apart, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts brokers on a Unix socket."""
+    started: list[Running] = []
 
-    def start(
-        *options: object, step: str = "", turn: int = 1, uids: str = f"{{{os.getuid()}: gateway}}"
-    ) -> BrokerProcess:
-        peers = open_folder / "peers.yaml"
-        peers.write_text(
-            f"uids: {uids}\ncertificates: {json.dumps({name: role.value for role, name in NAMES.items()})}\n"
-        )
-        place = options or ("--socket", open_folder / "broker.sock")
-        command = ("serve", "broker", "--lake", apart.keys, "--key-file", apart.key, "--peers", peers, "--json", *place)
-        process = w.child(w.World(apart.keys, apart.key), SERVE, step, turn, *command)
-        running.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, process.communicate()[1]
-        ready = json.loads(line)
-        return BrokerProcess(process, ready["address"], ready)
+    def start(**limits: float) -> Running:
+        started.append(Running(apart.own_keys(), tmp_path / "s", ServerLimits(**{"grace": 5.0} | limits)))
+        return started[-1]
 
     yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def run_as(apart: Apart) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Python source as another user, once everything is imported."""
-    if os.getuid() != 0:
-        pytest.skip("only root can become other users")
-
-    def run(uid: int, address: str, source: str) -> subprocess.CompletedProcess[str]:
-        prelude = (
-            "import os, sys\nfrom pathlib import Path\nfrom keys.errors import KeysError\n"
-            "from keys.remote.client import BrokerClient\nfrom keys.remote.connect import unix\n"
-            "os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))\n"
-            "connect, lake = unix(Path(sys.argv[2])), sys.argv[3]\n"
-        )
-        lake = json.loads((apart.keys / "lake.json").read_text())["lake"]
-        return subprocess.run(
-            [sys.executable, "-c", prelude + source, str(uid), address.removeprefix("unix:"), lake],
-            env={**os.environ, "PYTHONPATH": str(w.ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
+    for running in started:
+        running.close()

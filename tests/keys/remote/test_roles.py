@@ -1,63 +1,53 @@
 """Every call by every role: what is not granted is refused, and a stolen ingest identity opens nothing."""
 
-# ruff: noqa: DTZ001 - capture times are naive UTC
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
-from datetime import datetime
+import inspect
 from typing import Any
 
 import pytest
 
-from keys.broker import Broker
+from keys.broker import Broker, LandingKeys
 from keys.control import NAMES
 from keys.errors import (
-    BrokerMessageError,
     BrokerRefusedError,
-    EmployeeErasedError,
     KeyIntegrityError,
     KeysError,
-    KeyStateError,
     ReceiptRefusedError,
-    StaleKeyError,
 )
-from keys.receipts import Receipt
-from keys.refs import DekRequest, FileBinding, KeyState, PartitionRef, WrappedDek
+from keys.keystore import KeyStore
+from keys.receipts import INTENT, REKEY_INTENT, Receipt
+from keys.refs import DekRequest, PartitionRef, WrappedDek
 from keys.remote import messages as m
 from keys.remote import proxies
-from keys.remote.client import REPEATABLE, BrokerClient
+from keys.remote.client import REPEATABLE
 from keys.remote.peers import Peer
 from keys.remote.roles import CALLS, SECRETS, Role
+from lake.gateway.kek_rotation import dek_request
+from lake.sealed.audit import entries
+from lake.sealed.catalog.catalog import Selection
 from tests import world as w
+from tests.keys.remote.conftest import Served
+from tests.keys.remote.landed import MONTH, Landed, binding, local
 
-from .conftest import Served
-
-MONTH = "2026-03"
 RECEIPT = Receipt("no proof", b"{}", None, ())
 ALL = sorted(set().union(*CALLS.values()))
 
+EVERYBODY = {"gateway", "ingest", "jobs", "operator"}
 GRANTED = {
-    "control_secrets": {"gateway", "ingest", "operator"},
-    "anchor": {"gateway", "ingest", "operator"},
-    "advance_anchor": {"gateway", "ingest", "operator"},
-    "release": {"gateway"},
-    "releases": {"gateway"},
-    "counts": {"gateway", "operator"},
-    "announce": {"ingest"},
-    "wrap": {"ingest"},
+    "control_secrets": EVERYBODY,
+    "anchor": EVERYBODY,
+    "advance_anchor": EVERYBODY,
+    "release": {"gateway", "jobs"},
+    "releases": {"gateway", "operator"},
+    "counts": {"gateway", "jobs", "operator"},
+    "announce": {"ingest", "jobs"},
+    "wrap": {"ingest", "jobs"},
     "new_subjects": {"ingest"},
-    "take_events": {"ingest"},
-    "check_wrap": {"operator"},
+    "take_events": {"ingest", "jobs"},
+    "check_wraps": {"operator"},
     "verify": {"operator"},
 }
-
-
-def binding(partition: PartitionRef, file_id: str = "f" * 32) -> FileBinding:
-    """A finished file."""
-    digest = hashlib.sha256(file_id.encode()).digest()
-    first = datetime(2026, 3, 1)
-    return FileBinding(partition, file_id, f"data/{file_id}", "pme", 1, 1, 4096, digest, 17, first, first)
 
 
 def given(call: str) -> dict[str, Any]:
@@ -72,7 +62,7 @@ def given(call: str) -> dict[str, Any]:
         "announce": {"partitions": []},
         "wrap": {"dek": bytes(32), "binding": m.binding_fields(file), "kek_id": "k", "version": 1, "epoch": 1},
         "new_subjects": {"count": 1},
-        "check_wrap": {"request": request},
+        "check_wraps": {"requests": [request]},
     }.get(call, {})
 
 
@@ -117,6 +107,7 @@ def test_each_role_gets_the_secrets_that_it_needs(served: Served) -> None:
     found = {role: set(served.client(role).call("control_secrets", {})) for role in Role}
     assert found[Role.GATEWAY] == set(NAMES)
     assert found[Role.INGEST] == {"catalog", "audit-signing", "audit-tags", "directory"}
+    assert found[Role.JOBS] == found[Role.INGEST]
     assert found[Role.OPERATOR] == found[Role.INGEST] | {"policy"}
     assert found == SECRETS
 
@@ -131,60 +122,6 @@ def test_what_needs_a_secret_that_was_not_shared_is_refused(served: Served) -> N
     ):
         with pytest.raises(BrokerRefusedError):
             attempt()
-
-
-class Landed:
-    """Files that an ingest host has landed over the socket."""
-
-    def __init__(self, client: BrokerClient) -> None:
-        self.broker = proxies.RemoteBroker(client)
-        (self.subject,) = self.broker.new_subjects(1)
-        self.partition = PartitionRef("events", self.subject.subject, 3, MONTH)
-        self.keys = self.broker.landing_keys([self.partition])
-        self.landing = self.keys(self.partition)
-        self.file = binding(self.partition, self.landing.file_id)
-        self.wrapped = self.landing.wrap(self.file)
-        self.request = DekRequest(self.file, self.wrapped)
-
-    def arguments(self, **changes: Any) -> dict[str, Any]:
-        """What was sent to wrap it, with changes."""
-        return {
-            "dek": self.landing.dek,
-            "binding": m.binding_fields(self.file),
-            "kek_id": self.wrapped.kek_id,
-            "version": self.wrapped.kek_version,
-            "epoch": self.keys.epoch,
-        } | changes
-
-
-def local(served: Served) -> Broker:
-    """The broker itself."""
-    return served.keys.broker
-
-
-def test_a_dek_that_a_host_made_is_wrapped_for_its_file(served: Served) -> None:
-    """The broker opens it to the same DEK, for that file only, and an operator's check says so."""
-    landed = Landed(served.client(Role.INGEST))
-    assert local(served).open_deks([landed.request]) == [landed.landing.dek]
-    assert landed.landing.aad_prefix == local(served).aad_prefix(landed.partition, landed.landing.file_id)
-    operator = proxies.RemoteBroker(served.client(Role.OPERATOR))
-    operator.check_wrap(landed.request)
-    with pytest.raises(KeyIntegrityError):
-        operator.check_wrap(DekRequest(replace(landed.file, rows=18), landed.wrapped))
-
-
-def test_keys_that_were_made_are_told_to_the_host_they_were_made_for_once(served: Served) -> None:
-    """Events of one host are not another's, and are not told twice."""
-    ingest = served.client(Role.INGEST)
-    landed = Landed(ingest)
-    events = landed.broker.take_events()
-    assert {(event.action, event.kind) for event in events} == {("create", "kek"), ("create", "bucket")} or {
-        (event.action, event.kind) for event in events
-    } == {("create", "kek")}
-    assert [event.key_id for event in events if event.kind == "kek"] == [landed.wrapped.kek_id]
-    assert landed.broker.take_events() == []
-    landed.keys.renew()
-    assert landed.broker.take_events() == []
 
 
 def test_a_stolen_ingest_identity_cannot_release_or_open(served: Served) -> None:
@@ -204,85 +141,6 @@ def test_a_stolen_ingest_identity_cannot_release_or_open(served: Served) -> None
     assert answer == {"epoch": landed.keys.epoch, "keks": [[landed.wrapped.kek_id, landed.wrapped.kek_version]]}
 
 
-@pytest.mark.parametrize(
-    ("changes", "error"),
-    [
-        ({"dek": bytes(31)}, BrokerMessageError),
-        ({"dek": bytes(33)}, BrokerMessageError),
-        ({"dek": b""}, BrokerMessageError),
-        ({"dek": "A" * 32}, BrokerMessageError),
-        ({"kek_id": "f" * 32}, KeyIntegrityError),
-        ({"version": 2}, KeyIntegrityError),
-        ({"epoch": -1}, BrokerMessageError),
-    ],
-)
-def test_a_wrap_is_refused_if_anything_does_not_fit(
-    served: Served, changes: dict[str, Any], error: type[KeysError]
-) -> None:
-    """A DEK of another length, a KEK that does not exist."""
-    client = served.client(Role.INGEST)
-    landed = Landed(client)
-    with pytest.raises(error):
-        client.call("wrap", landed.arguments(**changes))
-
-
-def test_a_kek_wraps_only_for_its_own_partition(served: Served) -> None:
-    """Another employee's, another level's, another month's file is refused."""
-    client = served.client(Role.INGEST)
-    landed, other = Landed(client), Landed(client)
-    for partition in (
-        other.partition,
-        replace(landed.partition, sensitivity=1),
-        replace(landed.partition, month="2026-04"),
-    ):
-        file = m.binding_fields(replace(landed.file, partition=partition))
-        with pytest.raises(KeyIntegrityError):
-            client.call("wrap", landed.arguments(binding=file))
-
-
-def test_a_retired_kek_does_not_wrap(served: Served) -> None:
-    """Known at its epoch it is a lie; overtaken by a change it is stale, and trying again helps."""
-    client = served.client(Role.INGEST)
-    landed = Landed(client)
-    assert served.keys.local is not None
-    changes = served.keys.local.changes
-    changes.change_keks(
-        [(landed.wrapped.kek_id, landed.wrapped.kek_version)], {KeyState.ENABLED}, KeyState.DECRYPT_ONLY
-    )
-    with pytest.raises(StaleKeyError):
-        client.call("wrap", landed.arguments())
-    with pytest.raises(KeyStateError) as caught:
-        client.call("wrap", landed.arguments(epoch=served.keys.store.epoch()))
-    assert not isinstance(caught.value, StaleKeyError)
-
-
-def test_no_key_is_made_or_used_for_who_was_erased_or_disabled(served: Served) -> None:
-    """Neither a new KEK nor a wrap under the old one."""
-    client = served.client(Role.INGEST)
-    landed = Landed(client)
-    assert served.keys.local is not None
-    changes = served.keys.local.changes
-    changes.suspend_subjects([landed.subject.subject], disabled=True)
-    for call in (landed.keys.renew, lambda: landed.landing.wrap(landed.file)):
-        with pytest.raises(KeyStateError):
-            call()
-    changes.suspend_subjects([landed.subject.subject], disabled=False)
-    landed.keys.renew()
-    changes.tombstone([landed.subject.subject])
-    for call in (landed.keys.renew, lambda: landed.landing.wrap(landed.file)):
-        with pytest.raises(EmployeeErasedError):
-            call()
-
-
-def test_a_landing_key_is_wrapped_for_the_file_it_was_made_for(served: Served) -> None:
-    """The host's own side checks too."""
-    landed = Landed(served.client(Role.INGEST))
-    with pytest.raises(KeyIntegrityError):
-        landed.landing.wrap(replace(landed.file, file_id="0" * 32))
-    with pytest.raises(KeyStateError):
-        landed.keys(replace(landed.partition, month="2026-04"))
-
-
 def test_a_gateway_gets_no_dek_without_a_receipt(served: Served) -> None:
     """A forged one is refused, and nothing is written to the book."""
     landed = Landed(served.client(Role.INGEST))
@@ -291,6 +149,56 @@ def test_a_gateway_gets_no_dek_without_a_receipt(served: Served) -> None:
     with pytest.raises(ReceiptRefusedError):
         proxies.RemoteBroker(client).release(RECEIPT, [landed.request])
     assert proxies.RemoteKeyStore(client).releases() == before
+
+
+@pytest.mark.parametrize(
+    ("role", "kind", "granted"),
+    [
+        (Role.GATEWAY, INTENT, True),
+        (Role.GATEWAY, REKEY_INTENT, False),
+        (Role.JOBS, REKEY_INTENT, True),
+        (Role.JOBS, INTENT, False),
+    ],
+)
+def test_each_role_shows_receipts_of_its_own_kind(served: Served, role: Role, kind: str, granted: bool) -> None:
+    """Only a host for jobs gets keys to re-encrypt with, and it gets none to read with; no key is half released."""
+    place = served.apart.place(served.server.address, served.authority, role)
+    with served.apart.home(place, w.clock) as home:
+        found = home.catalog.select(Selection("events", frozenset({1, 2, 3, 4})))
+        months: dict[str, dict[str, set[int]]] = {}
+        for file, number in found:
+            level = months.setdefault(str(file.partition.sensitivity), {})
+            level.setdefault(file.partition.month, set()).add(number)
+        scope = {level: {month: entries.bitmap(of) for month, of in its.items()} for level, its in months.items()}
+        intent = home.recorder.record(kind, home.actor("job"), {"scope": {"partitions": {"events": scope}}})
+        requests = [dek_request(file) for file, _ in found]
+        receipt = home.recorder.receipt(intent, home.broker.anchor_size())
+        before = len(served.keys.store.releases())
+        if granted:
+            assert home.broker.release(receipt, requests) == local(served).open_deks(requests)
+            with pytest.raises(ReceiptRefusedError):
+                home.broker.release(receipt, requests)
+        else:
+            with pytest.raises(ReceiptRefusedError, match="of this kind"):
+                home.broker.release(receipt, requests)
+        assert len(served.keys.store.releases()) == before + granted
+
+
+def test_the_far_side_has_the_calls_of_the_near_one() -> None:
+    """What a lake's process is handed in place of the broker has the same methods with the same parameters."""
+    for far, near in (
+        (proxies.RemoteBroker, Broker),
+        (proxies.RemoteLandingKeys, LandingKeys),
+        (proxies.RemoteKeyStore, KeyStore),
+    ):
+        for name, method in inspect.getmembers(far, inspect.isfunction):
+            if not name.startswith("_"):
+                parameters = list(inspect.signature(method).parameters)
+                assert parameters == list(inspect.signature(getattr(near, name)).parameters), name
+    near_landing = {name for name in vars(LandingKeys) if not name.startswith("_")}
+    assert near_landing <= set(vars(proxies.RemoteLandingKeys))
+    inside = {"open_deks", "rewrap_deks", "wrap_dek"}
+    assert {name for name in vars(Broker) if not name.startswith("_")} - inside <= set(vars(proxies.RemoteBroker))
 
 
 def test_anchors_are_the_two_that_there_are_and_only_grow(served: Served) -> None:
@@ -316,11 +224,20 @@ def test_counts_and_the_book_are_those_of_the_key_store(served: Served) -> None:
 
 
 def test_the_book_comes_in_pages(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it is."""
+    """However long it is, and so do events."""
     monkeypatch.setattr("keys.remote.service.PAGE", 2)
     for receipt in (3, 5, 7, 9, 11):
         served.keys.store.record_release(receipt, "u:x", {1: 1}, at=1, anchor=served.keys.store.anchor("audit"))
-    assert proxies.RemoteKeyStore(served.client(Role.GATEWAY)).releases() == served.keys.store.releases()
+    store, near = proxies.RemoteKeyStore(served.client(Role.GATEWAY)), served.keys.store
+    assert list(near.releases()) == [3, 5, 7, 9, 11]
+    for after, most in ((-1, None), (4, None), (3, 3), (-1, 1), (11, None), (-1, 0)):
+        assert list(store.releases(after, most).items()) == list(near.releases(after, most).items())
+    assert list(near.releases(3, 3)) == [5, 7, 9]
+    broker = proxies.RemoteBroker(served.client(Role.INGEST))
+    people = [ref.subject for ref in broker.new_subjects(5)]
+    broker.landing_keys([PartitionRef("events", subject, 2, MONTH) for subject in people])
+    events = [event for event in broker.take_events() if event.kind == "kek"]
+    assert len({event.key_id for event in events}) == len(events) == 5
 
 
 def test_an_operator_lets_every_wrap_be_opened(served: Served) -> None:

@@ -6,13 +6,15 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keys import errors
 from keys.errors import BrokerFailedError, BrokerMessageError, EmployeeErasedError, KeysError
 from keys.remote import wire
 
+UNHURRIED = settings(deadline=None)
+"""The machine may be busy with something else."""
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary(max_size=64)
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12
@@ -28,6 +30,7 @@ def sendable(value: object) -> bool:
     return True
 
 
+@UNHURRIED
 @given(VALUES.filter(sendable))
 def test_what_is_sent_arrives(value: object) -> None:
     """Every value comes back as it was, from its one form."""
@@ -38,6 +41,7 @@ def test_what_is_sent_arrives(value: object) -> None:
     assert wire.encode(found) == framed[4:]
 
 
+@UNHURRIED
 @given(st.binary(max_size=200))
 @example(b"")
 @example(b"[" * 100_000)
@@ -54,6 +58,7 @@ def test_any_bytes_give_a_value_or_a_typed_error(raw: bytes) -> None:
     assert wire.encode(value) == raw
 
 
+@UNHURRIED
 @given(VALUES.filter(sendable), st.integers(0, 400), st.binary(min_size=1, max_size=3))
 def test_a_changed_message_is_another_one_or_none(value: object, position: int, replacement: bytes) -> None:
     """Bytes that are flipped, added or cut off never pass as the same message."""
@@ -143,6 +148,7 @@ def test_an_error_of_an_unknown_code_loses_its_text() -> None:
     assert "canary" not in str(found)
 
 
+@UNHURRIED
 @given(VALUES)
 def test_any_value_in_place_of_an_error_is_typed(value: object) -> None:
     """A broken answer does not break the caller."""
