@@ -79,6 +79,7 @@ def _register_states(commands: Any) -> None:
         parser = args.command(commands, name, summary, f"lake keys {name} --employee E100001")
         _scope(parser)
         parser.add_argument("--whole-level", action="store_true", help="with --level: everything of that sensitivity")
+        _dry_run(parser)
         parser.set_defaults(run=run.change_state, disabled=name == "disable")
 
 
@@ -93,6 +94,7 @@ def _register_shredding(commands: Any) -> None:
     shred.add_argument("--backup", required=True, metavar="DIR", help="where the backup goes that must open first")
     shred.add_argument("--certificate", metavar="FILE", help="write the signed certificate here")
     shred.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
+    _dry_run(shred)
     shred.set_defaults(run=run.shred)
     verify = args.command(
         commands,
@@ -151,6 +153,7 @@ def _register_backups(commands: Any) -> None:
     )
     move.add_argument("--to", required=True, metavar="FILE", help="provider file of the new provider, or local")
     move.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
+    _dry_run(move)
     move.set_defaults(run=run.move)
 
 

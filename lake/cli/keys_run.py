@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from lake.cli.output import emit, private_file, progress, table
 from lake.errors import UsageError
 
 if TYPE_CHECKING:
-    from lake.gateway.keykeeping import KeyKeeping, KeyScope
+    from lake.gateway.keykeeping import KeyKeeping
+    from lake.gateway.keyplans import KeyScope
 
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 BUCKETS = 256
@@ -26,7 +27,7 @@ def scope_of(arguments: argparse.Namespace) -> KeyScope:
     Raises:
         UsageError: a month is none.
     """
-    from lake.gateway.keykeeping import KeyScope
+    from lake.gateway.keyplans import KeyScope
 
     months = getattr(arguments, "month", None)
     if months and not all(MONTH.fullmatch(month) for month in months):
@@ -48,12 +49,16 @@ def needs_scope(arguments: argparse.Namespace, scope: KeyScope) -> None:
 
 
 @contextmanager
-def keeping(arguments: argparse.Namespace, label: str = "keys", total: int | None = None) -> Iterator[KeyKeeping]:
-    """The lake's keys, opened by its operator."""
+def keeping(
+    arguments: argparse.Namespace, label: str = "keys", total: Callable[[KeyKeeping], int] | None = None
+) -> Iterator[KeyKeeping]:
+    """The lake's keys, opened by its operator; ``total`` says how much there is to do, for the progress bar."""
     from lake.gateway.keykeeping import KeyKeeping
 
-    with args.open_lake(arguments) as lake, progress(label, total) as advance:
-        yield KeyKeeping(lake.home, lake.actor, advance)
+    with args.open_lake(arguments) as lake:
+        count = None if total is None else total(KeyKeeping(lake.home, lake.actor))
+        with progress(label, count) as advance:
+            yield KeyKeeping(lake.home, lake.actor, advance)
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -105,7 +110,7 @@ def resume(arguments: argparse.Namespace) -> int:
 
 
 def rotate_root(arguments: argparse.Namespace) -> int:
-    from lake.gateway.keykeeping import every_root, roots_of
+    from lake.gateway.keyplans import every_root, roots_of
 
     names = roots_of(arguments.level or (), control=arguments.control)
     if bool(names) == arguments.all:
@@ -128,17 +133,14 @@ def rotate_root(arguments: argparse.Namespace) -> int:
 def rotate_bucket(arguments: argparse.Namespace) -> int:
     scope = scope_of(arguments)
     needs_scope(arguments, scope)
-    with args.open_lake(arguments) as lake:
-        from lake.gateway.keykeeping import KeyKeeping
-
-        places = KeyKeeping(lake.home, lake.actor).places(scope)
-        count = lake.home.key_changes.count_keks(places)
+    with keeping(arguments, "KEKs", lambda keys: keys.count_in(keys.places(scope))) as keys:
+        places = keys.places(scope)
         if arguments.dry_run or not places:
+            count = keys.count_in(places)
             document = {"bucket_keys": len(places), "keks": count, "changed": False}
             emit(document, f"{len(places):,} bucket keys with {count:,} KEKs", as_json=arguments.json)
             return 0
-        with progress("KEKs", count) as advance:
-            operation = KeyKeeping(lake.home, lake.actor, advance).rotate_buckets(places)
+        operation = keys.rotate_buckets(places)
     swept = operation.detail["keks"]
     made = {"operation": operation.id, "bucket_keys": len(places), "keks": swept, "changed": True}
     text = f"{len(places):,} bucket keys have new versions; {swept:,} KEKs were wrapped again"
@@ -149,7 +151,7 @@ def rotate_bucket(arguments: argparse.Namespace) -> int:
 def rotate_kek(arguments: argparse.Namespace) -> int:
     scope = scope_of(arguments)
     needs_scope(arguments, scope)
-    with keeping(arguments, "files") as keys:
+    with keeping(arguments, "files", lambda keys: keys.count_files(scope)) as keys:
         if arguments.dry_run:
             count = keys.count_keks(scope)
             emit({"keks": count, "changed": False}, f"{count:,} KEKs", as_json=arguments.json)
@@ -168,6 +170,11 @@ def change_state(arguments: argparse.Namespace) -> int:
     if not any((scope.employees, scope.sensitivities, scope.months)):
         raise UsageError("say which keys", hint="--employee, --level, --month")
     with keeping(arguments) as keys:
+        if arguments.dry_run:
+            counts = keys.plan_state(scope, whole_level=arguments.whole_level)
+            text = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+            emit({**counts, "changed": False}, f"{text}; nothing was changed", as_json=arguments.json)
+            return 0
         changed = keys.change_state(scope, disabled=arguments.disabled, whole_level=arguments.whole_level)
     verb = "disabled" if arguments.disabled else "enabled"
     text = f"{verb}: " + ", ".join(f"{count:,} {name}" for name, count in changed.items())
@@ -176,9 +183,9 @@ def change_state(arguments: argparse.Namespace) -> int:
 
 
 def shred(arguments: argparse.Namespace) -> int:
-    with keeping(arguments) as keys:
+    with keeping(arguments, "KEKs", lambda keys: keys.plan_shred(arguments.employee)["survivors"]) as keys:
         plan = keys.plan_shred(arguments.employee)
-        if not arguments.yes:
+        if arguments.dry_run or not arguments.yes:
             text = (
                 f"{plan['employees']:,} employees, {plan['keks']:,} KEKs and {plan['bucket_keys']:,} bucket keys"
                 f" would be destroyed; {plan['survivors']:,} KEKs of others would be wrapped again;"
@@ -200,7 +207,7 @@ def shred(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    with keeping(arguments, "wraps") as keys:
+    with keeping(arguments, "wraps", lambda keys: keys.count_wraps(deks=arguments.deks)) as keys:
         counts = keys.verify() | (keys.verify_deks() if arguments.deks else {})
     text = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     emit(counts, f"every wrap opens: {text}", as_json=arguments.json)
@@ -273,7 +280,7 @@ def restore(arguments: argparse.Namespace) -> int:
 def move(arguments: argparse.Namespace) -> int:
     from lake.gateway.key_services import open_target
 
-    if not arguments.yes:
+    if arguments.dry_run or not arguments.yes:
         text = f"would move the keys to {arguments.to}; nothing was changed, --yes does it"
         emit({"changed": False}, text, as_json=arguments.json)
         return 0

@@ -9,12 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from keys.errors import KeyOperationError, KeysError
-from keys.names import CONTROL_ROOT, ROOT_NAMES, root_name
 from keys.operations import backup as backups
 from keys.operations import certificate, disclosure, move, restore, rotate, rotate_keks, shred, states, status, verify
 from keys.operations.journal import Journal, Operation, exclusive
@@ -26,6 +25,7 @@ from keys.signing import NoteVerifier
 from lake.errors import LakeError, UsageError
 from lake.gateway.home import Home, key_folder
 from lake.gateway.kek_rotation import DEK_PAGE, dek_request, rotate_pages
+from lake.gateway.keyplans import KeyPlans, KeyScope
 from lake.gateway.recorder import Actor
 from lake.rules import layout
 from lake.sealed.audit import entries
@@ -34,29 +34,11 @@ from lake.sealed.catalog.upkeep import FileScope
 Progress = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyScope:
-    """What an operation is about, as an operator says it; None for all."""
-
-    employees: frozenset[str] | None = None
-    sensitivities: frozenset[int] | None = None
-    months: frozenset[str] | None = None
-    buckets: frozenset[int] | None = None
-
-    def document(self) -> dict[str, Any]:
-        """For the audit log and the journal: employees left out, who are named by number."""
-        return {
-            "sensitivities": None if self.sensitivities is None else sorted(self.sensitivities),
-            "months": None if self.months is None else sorted(self.months),
-            "buckets": None if self.buckets is None else sorted(self.buckets),
-        }
-
-
-class KeyKeeping:
+class KeyKeeping(KeyPlans):
     """The keys of one opened lake in an operator's hands."""
 
     def __init__(self, home: Home, actor: Actor, progress: Progress = lambda _: None) -> None:
-        self._home = home
+        super().__init__(home)
         self._actor = actor
         folder = key_folder(home.root, home.config)
         self.folder = folder
@@ -95,17 +77,6 @@ class KeyKeeping:
             entries.KEY_OPERATION, self._actor, {"verb": verb, "step": "done", "ref": begun.index, "result": result}
         )
 
-    def subjects(self, employees: Collection[str]) -> dict[str, tuple[str, int]]:
-        """(pseudonym, number) of employees.
-
-        Raises:
-            UsageError: one is not known.
-        """
-        found = self._home.directory.find(employees)
-        if len(found) != len(set(employees)):
-            raise UsageError("an employee who is named is not known to the lake", hint="check the ids")
-        return {name: (subject.id, subject.number) for name, subject in found.items()}
-
     def status(self, *, roots: int = 365, buckets: int = 365, backup: int = 7) -> dict[str, Any]:
         """See keys.operations.status; days after which something is overdue."""
         return status.key_status(self.keeper, status.RotationPolicy(roots, buckets, backup))
@@ -117,38 +88,12 @@ class KeyKeeping:
             result.update(operation=operation.id, roots={n: v[1] for n, v in operation.detail["roots"].items()})
         return operation
 
-    def places(self, scope: KeyScope) -> list[BucketPlace]:
-        """The bucket keys of a scope that exist."""
-        wanted = None
-        if scope.employees is not None:
-            names = {subject for subject, _ in self.subjects(scope.employees).values()}
-            wanted = {subject.bucket for subject in self._home.key_store.subjects(names).values()}
-        return sorted(
-            {
-                row.place
-                for row in self._home.key_changes.buckets()
-                if (scope.sensitivities is None or row.sensitivity in scope.sensitivities)
-                and (scope.buckets is None or row.bucket in scope.buckets)
-                and (wanted is None or row.bucket in wanted)
-            }
-        )
-
     def rotate_buckets(self, places: Collection[BucketPlace]) -> Operation:
         """See keys.operations.rotate."""
         with self._recorded(rotate.BUCKET, {"buckets": len(places)}) as result:
             operation = rotate.rotate_buckets(self.keeper, places)
             result.update(operation=operation.id, keks=operation.detail["keks"])
         return operation
-
-    def kek_scope(self, scope: KeyScope) -> tuple[KekScope, dict[str, Any]]:
-        """The scope by pseudonym, and the fields of an audit entry."""
-        fields: dict[str, Any] = {"scope": scope.document()}
-        names = None
-        if scope.employees is not None:
-            found = self.subjects(scope.employees)
-            names = frozenset(subject for subject, _ in found.values())
-            fields["emp"] = entries.bitmap(number for _, number in found.values())
-        return KekScope(names, scope.sensitivities, scope.months), fields
 
     def rotate_keks(self, scope: KeyScope, *, compromised: bool = False) -> Operation:
         """New KEKs for the partitions of a scope; their files' DEKs are wrapped again in the catalog.
@@ -190,29 +135,6 @@ class KeyKeeping:
                 result["keks"] = states.suspend_keks(self.keeper, wanted, disabled=disabled)
         return dict(result)
 
-    def count_keks(self, scope: KeyScope) -> int:
-        """How many KEKs of a scope wrap."""
-        wanted, _ = self.kek_scope(scope)
-        return self._home.key_changes.count_scope(wanted)
-
-    def plan_shred(self, employees: Collection[str]) -> dict[str, int]:
-        """What a shredding would destroy, what it would wrap again, and what would be unreadable."""
-        found = self.subjects(employees)
-        names = frozenset(subject for subject, _ in found.values())
-        living = self._home.key_store.subjects(names)
-        keks = self._home.key_changes.keks_of(names)
-        places = {(row.sensitivity, row.bucket) for row in keks}
-        numbers = {number for _, number in found.values()}
-        held = [row for row in self._home.catalog.holdings() if row["number"] in numbers]
-        return {
-            "employees": len(living),
-            "keks": len(keks),
-            "bucket_keys": len(places),
-            "survivors": self._home.key_changes.count_keks(places) - len(keks),
-            "files": sum(row["files"] for row in held),
-            "rows": sum(row["rows"] for row in held),
-        }
-
     def shred(self, employees: Collection[str], place: Path) -> tuple[Operation, str]:
         """Destroy every key of employees for good, and certify it.
 
@@ -249,16 +171,20 @@ class KeyKeeping:
 
     def verify(self) -> dict[str, int]:
         """Open every wrap under its parent."""
-        return verify.verify_keys(self._home.hierarchy, self._home.key_changes, self.keeper.progress)
+        with self._recorded("verify", {}) as result:
+            result.update(verify.verify_keys(self._home.hierarchy, self._home.key_changes, self.keeper.progress))
+        return dict(result)
 
     def verify_deks(self) -> dict[str, int]:
         """Open every DEK of the catalog under its KEK and its row, and keep none."""
         counts = {"deks": 0}
-        for page in self._home.upkeep.pages(FileScope(), DEK_PAGE):
-            requests = [dek_request(file) for file, _ in page]
-            self._home.broker.check_wraps(requests)
-            counts["deks"] += len(requests)
-            self.keeper.progress(len(requests))
+        with self._recorded("verify deks", {}) as result:
+            for page in self._home.upkeep.pages(FileScope(), DEK_PAGE):
+                requests = [dek_request(file) for file, _ in page]
+                self._home.broker.check_wraps(requests)
+                counts["deks"] += len(requests)
+                self.keeper.progress(len(requests))
+            result.update(counts)
         return counts
 
     def verify_shred(self, folders: Collection[Path]) -> disclosure.Disclosure:
@@ -338,16 +264,6 @@ class KeyKeeping:
                 )
             result.update(operation=operation.id, keks=operation.detail["keks"], deks=operation.detail["deks"])
         return operation
-
-
-def every_root() -> list[str]:
-    """Names of the provider's keys."""
-    return list(ROOT_NAMES)
-
-
-def roots_of(levels: Collection[int], *, control: bool) -> list[str]:
-    """The roots of some sensitivities, and of the control secrets if asked."""
-    return sorted({root_name(level) for level in levels} | ({CONTROL_ROOT} if control else set()))
 
 
 def read_certificate(text: str, verifier_key: str) -> dict[str, Any]:

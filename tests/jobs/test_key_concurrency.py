@@ -15,7 +15,8 @@ from jobs.clear import rekey
 from keys.names import ROOT_NAMES
 from lake.api import Lake
 from lake.gateway.doctor import DAMAGE, Doctor
-from lake.gateway.keykeeping import KeyKeeping, KeyScope
+from lake.gateway.keykeeping import KeyKeeping
+from lake.gateway.keyplans import KeyScope
 from lake.gateway.reconcile import reconcile
 from lake.sealed.catalog.upkeep import FileScope
 from tests import world as w

@@ -19,7 +19,8 @@ from lake.api import Lake
 from lake.errors import IntegrityError
 from lake.gateway.doctor import DAMAGE, Doctor
 from lake.gateway.kek_rotation import dek_request
-from lake.gateway.keykeeping import KeyKeeping, KeyScope
+from lake.gateway.keykeeping import KeyKeeping
+from lake.gateway.keyplans import KeyScope
 from lake.gateway.reconcile import reconcile, released_to
 from lake.gateway.reports import Interval
 from lake.rules.model import DataFile
