@@ -1,4 +1,4 @@
-"""The command: ``python -m bench [--only ingest,query,startup,memory,micro] [--rows N] ...``."""
+"""The command: ``python -m bench [--only ingest,query,startup,memory,micro,keys] [--rows N] ...``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench import ingest, memory, micro, query, report, startup
+from bench import ingest, keys, memory, micro, query, report, startup
 from bench.measure import ROOT, BenchError, Scale, say
 
 DEFAULT = Scale()
-SECTIONS = ("ingest", "query", "startup", "memory", "micro")
+SECTIONS = ("ingest", "query", "startup", "memory", "micro", "keys")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +54,7 @@ def measure(only: Sequence[str], scale: Scale, folder: Path, *, imports: bool) -
         "startup": lambda place: startup.measure(scale, place, imports=imports),
         "memory": lambda place: memory.measure(scale, place),
         "micro": lambda place: micro.measure(scale, place, files=min(10_000, scale.rows)),
+        "keys": lambda place: keys.measure(scale, place),
     }
     results: dict[str, Any] = {}
     for name in only:

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+_T = TypeVar("_T")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,6 +43,16 @@ class Scale:
         """Rows that the ingest section lands at a time."""
         return min(self.rows, 2_000_000)
 
+    @property
+    def keks(self) -> int:
+        """KEKs of the larger key store."""
+        return max(1, min(self.rows // 5, 1_000_000))
+
+    @property
+    def files(self) -> int:
+        """Files of a query whose keys are looked at."""
+        return max(10, min(self.rows // 100, 10_000))
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -62,6 +73,13 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def timed(work: Callable[[], _T]) -> tuple[_T, float]:
+    """What one call gives, and its wall seconds."""
+    found: list[_T] = []
+    taken = seconds(lambda: found.append(work()))
+    return found[0], taken
 
 
 def interleaved(sides: Mapping[str, Callable[[], object]], repeat: int, *, warm: bool = True) -> dict[str, float]:

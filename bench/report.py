@@ -48,6 +48,8 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
         yield _memory(results["memory"])
     if "micro" in results:
         yield _micro(results["micro"])
+    if "keys" in results:
+        yield from _keys(results["keys"])
 
 
 def _table(title: str, first: str, *columns: str) -> Table:
@@ -108,4 +110,54 @@ def _micro(found: Mapping[str, Any]) -> Table:
     files = found["release_files"]
     table.add_row(f"INTENT and its proof for {files:,} files", f"{found['intent_and_proof_ms']:,.1f} ms")
     table.add_row(f"release of the keys of {files:,} files", f"{found['release_ms']:,.1f} ms")
+    return table
+
+
+def _keys(found: Mapping[str, Any]) -> Iterator[Table]:
+    table = _table("keys: rotation of the five roots", "employees", "seconds", "provider calls")
+    for people, roots in found["roots"].items():
+        table.add_row(f"{int(people):,}", f"{roots['seconds']:.3f}", str(roots["provider_calls"]))
+    yield table
+    yield _buckets(found)
+    table = _table("keys: shredding one employee", "KEKs in the store", "bucket", "survivors", "seconds", "calls")
+    sizes = [name for name in found["shred"] if name != "growth"]
+    for size in sizes:
+        for kind in ("any", "quiet"):
+            shred = found["shred"][size][kind]
+            cells = (f"{shred['survivors']:,.0f}", f"{shred['seconds']:.3f}", str(shred["provider_calls"]))
+            table.add_row(f"{int(size):,}", kind, *cells)
+    table.add_section()
+    for kind, growth in found["shred"]["growth"].items():
+        table.add_row("growth", kind, "", f"{growth:.2f}x")
+    yield table
+    yield _key_path(found["query"])
+
+
+def _buckets(found: Mapping[str, Any]) -> Table:
+    sizes = found["buckets"]
+    sides = [(size, clock) for size in sizes.values() for clock in ("wall", "processor")]
+    table = _table(
+        "keys: rotation of all 1,024 bucket keys, seconds",
+        "what",
+        *(f"{size['keks']:,} KEKs, {clock}" for size, clock in sides),
+    )
+    for name in ("rotate", "envelope", "aes-gcm", "read", "write"):
+        table.add_row(name, *(f"{size[clock]['seconds'][name]:.2f}" for size, clock in sides))
+    table.add_section()
+    for cipher in ("envelope", "aes-gcm"):
+        ratios = (f"{size[clock]['slower_than'][cipher]:.2f}x" for size, clock in sides)
+        table.add_row(f"rotate / ({cipher} + read + write)", *ratios)
+    peaks = ((f"{size['peak_bytes']['rotate'] / 2**20:,.0f}", "") for size in sizes.values())
+    table.add_row("peak, MiB", *(cell for pair in peaks for cell in pair))
+    return table
+
+
+def _key_path(found: Mapping[str, Any]) -> Table:
+    title = f"keys: a query over {found['files']:,} files of {found['employees']:,} employees"
+    table = _table(title, "bucket keys", "open DEKs, ms", "unwrapped", "whole query, s", "release, ms", "release adds")
+    for state, opening in found["open_deks"].items():
+        query = found["query"][state]
+        asked = f"{opening['keys_unwrapped']} in {opening['unwrap_calls']} calls"
+        times = (f"{query['seconds']:.2f}", f"{query['release_seconds'] * 1000:,.0f}")
+        table.add_row(state, f"{opening['seconds'] * 1000:,.0f}", asked, *times, f"{query['keys_add']:.1%}")
     return table

@@ -209,20 +209,26 @@ class Broker:
         Raises:
             KeysError: they do not.
         """
-        self.open_deks([request], compromised=True)
+        self.check_wraps([request])
 
     def check_wraps(self, requests: Sequence[DekRequest]) -> None:
         """The same of many files."""
-        self.open_deks(requests, compromised=True)
+        self.open_deks(requests, compromised=True, suspended=True)
 
-    def open_deks(self, requests: Sequence[DekRequest], *, compromised: bool = False) -> list[bytes]:
-        """DEKs without a receipt: for this module and the rotation of KEKs, never for a caller outside ``keys``."""
+    def open_deks(
+        self, requests: Sequence[DekRequest], *, compromised: bool = False, suspended: bool = False
+    ) -> list[bytes]:
+        """DEKs without a receipt: for this module and the rotation of KEKs, never for a caller outside ``keys``.
+
+        Args:
+            compromised: under KEKs that are marked so; ``suspended``: of employees who are disabled.
+        """
         names = {request.binding.partition.subject for request in requests}
         wanted = {(request.wrapped.kek_id, request.wrapped.kek_version) for request in requests}
         for attempt in range(TRIES):
             view = self._store.view_of_keks(names, wanted)
             try:
-                rows = self._rows_of(requests, view)
+                rows = self._rows_of(requests, view, suspended=suspended)
                 keks = self.hierarchy.open_keks(view, rows, compromised=compromised)
             except KeyStateError:
                 # A parent may have been retired between reading the rows and opening them: then read again.
@@ -238,9 +244,9 @@ class Broker:
         Raises:
             KeyStateError, KeyIntegrityError, ProviderError: see :meth:`release`.
         """
-        deks = self.open_deks(requests, compromised=True)
+        deks = self.open_deks(requests, compromised=True, suspended=True)
         wanted = {_kek_name(request.binding.partition) for request in requests}
-        view = self.hierarchy.landing_view(wanted)
+        view = self.hierarchy.landing_view(wanted, suspended=True)
         rows = {name: view.wrapping_kek(name) for name in wanted}
         keks = self.hierarchy.open_keks(view, list(rows.values()))
         wrapped: list[WrappedDek] = []
@@ -252,14 +258,14 @@ class Broker:
         return wrapped
 
     @staticmethod
-    def _rows_of(requests: Sequence[DekRequest], view: KeyView) -> list[KekRow]:
+    def _rows_of(requests: Sequence[DekRequest], view: KeyView, *, suspended: bool) -> list[KekRow]:
         found: dict[tuple[str, int], KekRow] = {}
         for request in requests:
             name = (request.wrapped.kek_id, request.wrapped.kek_version)
             subject = view.subjects.get(request.binding.partition.subject)
             if subject is None:
                 raise EmployeeErasedError("the keys of an employee are gone", hint="the employee has been erased")
-            if subject.disabled:
+            if subject.disabled and not suspended:
                 raise KeyStateError("the keys of an employee are disabled", hint="'lake keys enable' lifts it")
             row = view.keks.get(name)
             if row is None or row.state is KeyState.DESTROYED:

@@ -142,15 +142,18 @@ class Hierarchy:
             for row in rows
         }
 
-    def landing_view(self, names: Collection[KekName]) -> KeyView:
+    def landing_view(self, names: Collection[KekName], *, suspended: bool = False) -> KeyView:
         """The keys that wrap new DEKs of these partitions, the missing ones made.
+
+        Args:
+            suspended: of disabled employees too; see check_subjects.
 
         Raises:
             KeyStateError: an employee has been erased or is disabled, or a key does not wrap.
         """
         for _ in range(TRIES):
             view = self.store.view_of_partitions(names)
-            check_subjects({subject for subject, _, _ in names}, view.subjects)
+            check_subjects({subject for subject, _, _ in names}, view.subjects, suspended=suspended)
             missing = sorted(name for name in set(names) if not view.has_wrapping(name))
             if not missing:
                 return view

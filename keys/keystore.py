@@ -264,8 +264,11 @@ class KeyStore:
             }
 
 
-def check_subjects(names: Collection[str], living: Mapping[str, SubjectRef]) -> None:
+def check_subjects(names: Collection[str], living: Mapping[str, SubjectRef], *, suspended: bool = False) -> None:
     """Refuse what may have no new key.
+
+    Args:
+        suspended: somebody who is disabled may have one: for upkeep, from which no key comes out.
 
     Raises:
         KeyStateError: an employee is erased, unknown or disabled.
@@ -274,7 +277,7 @@ def check_subjects(names: Collection[str], living: Mapping[str, SubjectRef]) -> 
         found = living.get(name)
         if found is None:
             raise EmployeeErasedError("an employee of this batch has been erased", hint="no key is made for them")
-        if found.disabled:
+        if found.disabled and not suspended:
             raise KeyStateError("the keys of an employee of this batch are disabled", hint="'lake keys enable'")
 
 

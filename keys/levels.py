@@ -16,6 +16,9 @@ from keys.tables import bucket_keys, control_secrets, keks, roots, subjects
 PAGE = 20_000
 """Rows of one read and one commit: bounds memory and how long writers wait."""
 
+_ROWID = sa.literal_column("keks.rowid", sa.Integer)
+_PLACES = sa.select(bucket_keys.c.sensitivity, bucket_keys.c.bucket).distinct().subquery()
+
 
 class Levels:
     """Roots, bucket keys and KEKs as they stand. Every call reads one snapshot."""
@@ -46,37 +49,56 @@ class Levels:
             with self.database.reading() as connection:
                 yield [kek_row(row) for row in connection.execute(query.where(where))]
 
-    def keks_under(self, old: Collection[tuple[int, int, int]]) -> list[KekRow]:
-        """Living KEKs of living employees under versions of bucket keys (sensitivity, bucket, version)."""
-        found: list[KekRow] = []
+    def keks_under(self, old: Collection[tuple[int, int, int]], page: int = PAGE) -> Iterator[KekRow]:
+        """Living KEKs of living employees under versions of bucket keys (sensitivity, bucket, version).
+
+        They are read a page at a time, when its first is asked for: between pages they may be changed.
+        """
+        for where, erased in self._ranges({(level, bucket) for level, bucket, _ in old}, page):
+            query = sa.select(keks).where(
+                where, keks.c.state != KeyState.DESTROYED.value, keks.c.subject.not_in(erased)
+            )
+            with self.database.reading() as connection:
+                rows = list(map(kek_row, connection.execute(query)))
+            for row in rows:
+                if (row.sensitivity, row.bucket, row.bucket_version) in old:
+                    yield row
+
+    def _ranges(
+        self, places: Collection[BucketPlace], page: int
+    ) -> Iterator[tuple[sa.ColumnElement[bool], sa.Select[tuple[str]]]]:
+        """Parts of the table of about a page that hold these buckets' KEKs, and whose employees there are erased.
+
+        A bucket's rows are scattered over the table. Where most buckets are wanted, the order of the table touches
+        each of its pages once, and not once for every few buckets.
+        """
+        erased = sa.select(subjects.c.subject).where(subjects.c.tombstoned.is_(True))
         with self.database.reading() as connection:
-            for level in sorted({level for level, _, _ in old}):
-                buckets = sorted({bucket for of_level, bucket, _ in old if of_level == level})
-                erased = sa.select(subjects.c.subject).where(
-                    subjects.c.tombstoned.is_(True), subjects.c.bucket.in_(buckets)
-                )
-                query = sa.select(keks).where(
-                    keks.c.sensitivity == level,
-                    keks.c.bucket.in_(buckets),
-                    keks.c.state != KeyState.DESTROYED.value,
-                    keks.c.subject.not_in(erased),
-                )
-                rows = map(kek_row, connection.execute(query))
-                found += [row for row in rows if (level, row.bucket, row.bucket_version) in old]
-        return found
+            known = connection.execute(sa.select(sa.func.count()).select_from(_PLACES)).scalar_one()
+            top = 0
+            if connection.dialect.name == "sqlite" and 2 * len(places) > known:
+                top = connection.execute(sa.select(sa.func.max(_ROWID)).select_from(keks)).scalar() or 0
+        for start in range(1, top + 1, page):
+            yield _ROWID.between(start, start + page - 1), erased
+        for group in [] if top else self.groups(places, page):
+            for level in sorted({level for level, _ in group}):
+                buckets = [bucket for of_level, bucket in group if of_level == level]
+                where = (keks.c.sensitivity == level) & keks.c.bucket.in_(buckets)
+                yield where, erased.where(subjects.c.bucket.in_(buckets))
 
     def groups(self, places: Collection[BucketPlace], page: int) -> Iterator[list[BucketPlace]]:
         """Buckets in groups of about a page of KEKs; a single one may hold more."""
-        count = sa.func.count().label("n")
-        query = sa.select(keks.c.sensitivity, keks.c.bucket, count).group_by(keks.c.sensitivity, keks.c.bucket)
+        found: list[tuple[int, int, int]] = []
         with self.database.reading() as connection:
-            found = sorted(connection.execute(query))
+            for level in sorted({level for level, _ in places}):
+                buckets = sorted(bucket for of_level, bucket in places if of_level == level)
+                query = sa.select(keks.c.bucket, sa.func.count()).group_by(keks.c.bucket).order_by(keks.c.bucket)
+                where = (keks.c.sensitivity == level) & keks.c.bucket.in_(buckets)
+                found += [(level, bucket, n) for bucket, n in connection.execute(query.where(where))]
         group: list[BucketPlace] = []
         size = 0
-        for sensitivity, bucket, n in found:
-            if (sensitivity, bucket) not in places:
-                continue
-            group.append((sensitivity, bucket))
+        for level, bucket, n in found:
+            group.append((level, bucket))
             size += n
             if size >= page:
                 yield group

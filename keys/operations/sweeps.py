@@ -6,7 +6,7 @@ Every step can be made again: what is under the newer parent already is left alo
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 
 from keys import control, envelope
@@ -143,36 +143,41 @@ def sweep_keks(
     """
     rows = {(row.sensitivity, row.bucket, row.version): row for row in changes.buckets()}
     newest = {row.place: row for row in sorted(rows.values(), key=lambda row: row.version)}
-    living = {version for version in old if rows[version].state is not KeyState.DESTROYED}
-    waiting = (
-        (kek, rows[kek.sensitivity, kek.bucket, kek.bucket_version], newest[kek.sensitivity, kek.bucket])
-        for kek in changes.keks_under(living, page)
-    )
+    parents = {
+        version: (rows[version], newest[rows[version].place])
+        for version in old
+        if rows[version].state is not KeyState.DESTROYED
+    }
+    waiting = changes.keks_under(parents.keys(), page)
     total = 0
     while part := list(islice(waiting, page)):
-        total += _swap(hierarchy, changes, part, progress)
+        total += _swap(hierarchy, changes, part, parents)
+        progress(len(part))
     return total
 
 
 def _swap(
     hierarchy: Hierarchy,
     changes: Changes,
-    waiting: Collection[tuple[KekRow, BucketKeyRow, BucketKeyRow]],
-    progress: Progress,
+    waiting: Sequence[KekRow],
+    parents: Mapping[Version, tuple[BucketKeyRow, BucketKeyRow]],
 ) -> int:
+    """Re-wrap KEKs in one transaction; ``parents`` gives what each version of a bucket key is and what follows it."""
     view = hierarchy.store.view_of_keks((), ())
-    opened = hierarchy.open_parents(view.roots, view.epoch, {row for _, *pair in waiting for row in pair})
+    used = {(kek.sensitivity, kek.bucket, kek.bucket_version) for kek in waiting}
+    pairs = {version: parents[version] for version in used}
+    opened = hierarchy.open_parents(view.roots, view.epoch, {row for pair in pairs.values() for row in pair})
+    keys = {
+        version: (opened[version], opened[after.sensitivity, after.bucket, after.version], after.version)
+        for version, (_, after) in pairs.items()
+    }
     swaps: list[tuple[KekRow, int, bytes]] = []
-    for kek, was, becomes in waiting:
-        key = envelope.unseal(
-            opened[was.sensitivity, was.bucket, was.version], kek.wrapped, kek_context(hierarchy.lake, kek)
-        )
-        parent = opened[becomes.sensitivity, becomes.bucket, becomes.version]
-        blob = envelope.seal(parent, key, kek_context(hierarchy.lake, kek, becomes.version))
-        swaps.append((kek, becomes.version, blob))
+    for kek in waiting:
+        before, after, number = keys[kek.sensitivity, kek.bucket, kek.bucket_version]
+        key = envelope.unseal(before, kek.wrapped, kek_context(hierarchy.lake, kek))
+        swaps.append((kek, number, envelope.seal(after, key, kek_context(hierarchy.lake, kek, number))))
     changed = changes.rewrap_keks(swaps)
     sys.audit("lake.step", "keys.keks-swapped")
-    progress(len(swaps))
     return changed
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from keys.errors import KeysError
+from keys.errors import KeysError, KeyStateError, OutdatedPlanError
 from keys.refs import DekRequest, WrappedDek
 from keys.signing import NoteVerifier
 from lake.errors import LakeError
@@ -33,6 +33,10 @@ class Finding:
     check: str
     state: str
     message: str
+
+
+class _SuspendedError(Exception):
+    """A file is what was written, and its key may not be used."""
 
 
 OK, WARNING, DAMAGE = "ok", "warning", "damage"
@@ -86,12 +90,21 @@ class Doctor:
 
     def _objects(self) -> Iterator[Finding]:
         bad: list[str] = []
+        suspended = 0
         files = self._files()
         for file in files:
-            problem = self._examine_file(file)
-            if problem:
-                bad.append(f"{file.file_id}: {problem}")
+            try:
+                problem = self._examine_file(file)
+            except _SuspendedError:
+                suspended += 1
+            else:
+                if problem:
+                    bad.append(f"{file.file_id}: {problem}")
             self._progress(1)
+        if suspended:
+            yield Finding(
+                "objects", WARNING, f"the keys of {suspended} files are disabled: their wraps were not opened"
+            )
         for line in bad[:MAX_NAMED]:
             yield Finding("objects", DAMAGE, line)
         if len(bad) > MAX_NAMED:
@@ -115,6 +128,8 @@ class Doctor:
             wrapped = WrappedDek(file.kek_id, file.kek_version, file.wrapped_dek)
             self._home.broker.check_wrap(DekRequest(binding(file), wrapped))
         except (LakeError, KeysError) as error:
+            if isinstance(error, KeyStateError) and not isinstance(error, OutdatedPlanError):
+                raise _SuspendedError from None
             return error.message
         return ""
 

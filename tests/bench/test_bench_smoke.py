@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ["ingest", "query", "startup", "memory", "micro"]
+SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,32 @@ def test_every_section_has_its_figures(run: Any) -> None:
     query = results["query"]
     assert len(query["everything"]["seconds"]) >= 9
     assert set(query["filtered"]["seconds"]) < set(query["everything"]["seconds"])
-    assert all(figure > 0 and math.isfinite(figure) for figure in _figures(results))
+    measured = {name: section for name, section in results.items() if name != "keys"}
+    assert all(figure > 0 and math.isfinite(figure) for figure in _figures(measured))
+
+
+def test_the_figures_of_keys(run: Any) -> None:
+    """Rotation, shredding and the keys of a query are measured; what must not depend on size or be asked is not."""
+    keys = run[1]["results"]["keys"]
+    assert len({roots["provider_calls"] for roots in keys["roots"].values()}) == 1
+    few, many = keys["buckets"].values()
+    assert (many["keks"], many["bucket_keys"]) == (10 * few["keks"], 1_024)
+    for found in (few, many):
+        for clock in (found["wall"], found["processor"]):
+            taken = clock["seconds"]
+            assert clock["slower_than"]["aes-gcm"] == taken["rotate"] / (
+                taken["aes-gcm"] + taken["read"] + taken["write"]
+            )
+        assert found["peak_bytes"]["rotate"] >= found["peak_bytes"]["idle"] > 0
+    small, large = (keys["shred"][str(size["keks"])] for size in (few, many))
+    assert small["quiet"]["survivors"] == large["quiet"]["survivors"] > 0
+    query = keys["query"]
+    assert query["files"] == 10 * query["employees"]
+    for part in (query["open_deks"], query["query"]):
+        assert 0 < part["cold"]["keys_unwrapped"] <= 256
+        assert part["cold"]["unwrap_calls"] == 1
+        assert part["warm"]["unwrap_calls"] == part["warm"]["keys_unwrapped"] == 0
+    assert all(figure >= 0 and math.isfinite(figure) for figure in _figures(keys))
 
 
 def test_the_mean_is_that_of_the_ratios(run: Any) -> None:
