@@ -31,7 +31,11 @@ Guard = Callable[[], None]
 
 
 def shred(
-    keeper: Keeper, subjects: Collection[str], place: Path, before_destruction: Guard = lambda: None
+    keeper: Keeper,
+    subjects: Collection[str],
+    place: Path,
+    before_destruction: Guard = lambda: None,
+    leave_out: Guard = lambda: None,
 ) -> Operation:
     """Destroy every key of these employees for good; several share the work.
 
@@ -39,6 +43,8 @@ def shred(
         subjects: pseudonyms.
         place: folder of the backup that must open before anything is destroyed.
         before_destruction: asked right before the old roots are trimmed; raises to stop there (a hold placed late).
+        leave_out: takes their files out of the catalog: before their keys go, so that no query of others' rows asks
+            for them, and again when none can land any more.
 
     Returns:
         The finished operation; its detail is what a certificate states.
@@ -55,11 +61,14 @@ def shred(
         raise KeyOperationError("an employee who is named is not known to the key store")
     with exclusive(keeper.folder):
         operation = keeper.journal.begin(SHRED, scope, "start")
+        leave_out()
+        sys.audit("lake.step", "shred.left-out")
         # From here on no key of theirs is opened or made, so that what is announced below is all there is.
         epoch = keeper.changes.tombstone(subjects)
         sys.audit("lake.step", "shred.tombstoned")
         keeper.fence(epoch)
         sys.audit("lake.step", "shred.fenced")
+        leave_out()
         if "buckets" not in operation.detail:
             operation = _announce(keeper, operation, subjects)
         operation = _reseal(keeper, operation)

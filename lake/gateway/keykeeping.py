@@ -6,10 +6,8 @@ audit log.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +149,11 @@ class KeyKeeping(KeyPlans):
     def shred_subjects(self, numbers: Mapping[str, int], place: Path) -> tuple[Operation, str]:
         """The same by pseudonym and number."""
 
-        def fence(epoch: int) -> None:
+        def leave_out() -> None:
             self._home.advance(self._home.upkeep.erase(sorted(numbers.values())))
-            sys.audit("lake.step", "shred.left-out")
-            self._home.upkeep.fence(epoch)
 
-        keeper = replace(self.keeper, fence=fence)
         with self._recorded(shred.SHRED, {"emp": entries.bitmap(numbers.values())}) as result:
-            operation = shred.shred(keeper, sorted(numbers), place)
+            operation = shred.shred(self.keeper, sorted(numbers), place, leave_out=leave_out)
             data = certificate.certificate_data(operation)
             result.update(
                 operation=operation.id,
