@@ -149,6 +149,39 @@ def audit() -> None:
     lake("audit", "verify")
 
 
+def keys() -> None:
+    chapter("Keys in the hands of ops: rotated, backed up, written anew; one person leaves for good")
+    backups, note = str(OUT / "key-backups"), str(OUT / "shredded.note")
+    lake("keys", "rotate", "root", "--all")
+    lake("keys", "rotate", "bucket", "--level", "4")
+    lake("keys", "backup", "--to", backups)
+    say("Whatever was decrypted for mira, under fresh keys:")
+    lake("keys", "rekey", "--released-to", "mira")
+    lake("keys", "rekey", "--employee", "E00002", "--yes")
+    say("E00003 leaves:")
+    lake("keys", "shred", "--employee", "E00003", "--backup", backups)
+    lake(
+        "keys",
+        "shred",
+        "--employee",
+        "E00003",
+        "--backup",
+        backups,
+        "--copies-kept",
+        "0",
+        "--certificate",
+        note,
+        "--yes",
+    )
+    lake("keys", "verify-shred")
+    lake("keys", "verify-certificate", note)
+    everything = "SELECT count(DISTINCT employee) AS people FROM desktop_events"
+    lake("query", everything, "--user", "vera", "--purpose", "incident_response")
+    lake("keys", "verify", "--deks")
+    lake("audit", "reconcile")
+    lake("keys", "status", show=40)
+
+
 def tamper() -> None:
     chapter("One bit changed on disk: the query fails, and the check-up names the file")
     files = (OUT / "lake" / "data" / "desktop_events").rglob("*.parquet")
@@ -209,6 +242,7 @@ def main() -> None:
     land()
     query()
     audit()
+    keys()
     tamper()
     found = search()
     chapter("And the same query as someone without a grant, once more")

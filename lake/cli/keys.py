@@ -93,6 +93,13 @@ def _register_shredding(commands: Any) -> None:
     shred.add_argument("--employee", action="append", required=True, metavar="ID", help="whose keys; may be repeated")
     shred.add_argument("--backup", required=True, metavar="DIR", help="where the backup goes that must open first")
     shred.add_argument("--certificate", metavar="FILE", help="write the signed certificate here")
+    shred.add_argument(
+        "--copies-kept",
+        type=int,
+        metavar="DAYS",
+        help="for how long snapshots of the key service and copies of its disk are kept: the certificate's horizon"
+        " (default: snapshots_kept of the provider file)",
+    )
     shred.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
     _dry_run(shred)
     shred.set_defaults(run=run.shred)

@@ -183,6 +183,8 @@ def change_state(arguments: argparse.Namespace) -> int:
 
 
 def shred(arguments: argparse.Namespace) -> int:
+    if arguments.copies_kept is not None and arguments.copies_kept < 0:
+        raise UsageError("--copies-kept takes a number of days from 0 on")
     with keeping(arguments, "KEKs", lambda keys: keys.plan_shred(arguments.employee)["survivors"]) as keys:
         plan = keys.plan_shred(arguments.employee)
         if arguments.dry_run or not arguments.yes:
@@ -194,7 +196,8 @@ def shred(arguments: argparse.Namespace) -> int:
             )
             emit({**plan, "changed": False}, text, as_json=arguments.json)
             return 0
-        operation, certificate = keys.shred(arguments.employee, Path(arguments.backup))
+        kept = arguments.copies_kept
+        operation, certificate = keys.shred(arguments.employee, Path(arguments.backup), copies_kept=kept)
     if arguments.certificate:
         with private_file(Path(arguments.certificate)) as file:
             file.write(certificate.encode())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class KeyKeeping(KeyPlans):
 
         Raises:
             KeyOperationError: another operation is running or unfinished.
+            KeyStateError: a level is disabled.
         """
         wanted, fields = self.kek_scope(scope)
         asked: dict[str, Any] = {
@@ -111,6 +113,7 @@ class KeyKeeping(KeyPlans):
         }
         with self._recorded(rotate_keks.VERB, {**fields, "compromised": compromised}) as result:
             with exclusive(self.folder):
+                rotate_keks.check_levels(self.keeper, wanted)
                 operation = self.keeper.journal.begin(rotate_keks.VERB, asked, "start")
                 operation = rotate_pages(self._home, self.keeper, operation, wanted, compromised=compromised)
             result.update(operation=operation.id, keks=operation.detail["keks"], deks=operation.detail["deks"])
@@ -134,8 +137,13 @@ class KeyKeeping(KeyPlans):
                 result["keks"] = states.suspend_keks(self.keeper, wanted, disabled=disabled)
         return dict(result)
 
-    def shred(self, employees: Collection[str], place: Path) -> tuple[Operation, str]:
+    def shred(
+        self, employees: Collection[str], place: Path, *, copies_kept: int | None = None
+    ) -> tuple[Operation, str]:
         """Destroy every key of employees for good, and certify it.
+
+        Args:
+            copies_kept: days for which copies of what the provider holds are kept; default: what its file says.
 
         Returns:
             The operation and the signed certificate.
@@ -144,9 +152,11 @@ class KeyKeeping(KeyPlans):
             KeyOperationError: another operation is running or unfinished.
         """
         found = self.subjects(employees)
-        return self.shred_subjects(dict(found.values()), place)
+        return self.shred_subjects(dict(found.values()), place, copies_kept=copies_kept)
 
-    def shred_subjects(self, numbers: Mapping[str, int], place: Path) -> tuple[Operation, str]:
+    def shred_subjects(
+        self, numbers: Mapping[str, int], place: Path, *, copies_kept: int | None = None
+    ) -> tuple[Operation, str]:
         """The same by pseudonym and number."""
 
         def leave_out() -> None:
@@ -163,7 +173,8 @@ class KeyKeeping(KeyPlans):
                 backup=data["backup"],
                 refused=data["old_wraps_refused"],
             )
-        return operation, certificate.issue(self.keeper, operation)
+        keeper = self.keeper if copies_kept is None else replace(self.keeper, snapshot_days=copies_kept)
+        return operation, certificate.issue(keeper, operation)
 
     def verify(self) -> dict[str, int]:
         """Open every wrap under its parent."""

@@ -93,8 +93,7 @@ def test_a_certificate_is_what_was_signed(world: World, place: Path) -> None:
 def test_the_horizon_is_a_day_once_somebody_states_it(world: World, place: Path) -> None:
     """With the time for which the key service keeps its own backups, the certificate names the day."""
     with world.open() as lake:
-        lake.home.snapshot_days = 30
-        _, certificate = KeyKeeping(lake.home, lake.actor).shred([ADA], place)
+        _, certificate = KeyKeeping(lake.home, lake.actor).shred([ADA], place, copies_kept=30)
         horizon = read_certificate(certificate, lake.home.config.audit_key)["horizon"]
     assert (horizon["provider_snapshot_days"], horizon["after"][:10]) == (30, "2026-10-15")
 
