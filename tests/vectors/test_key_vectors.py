@@ -130,4 +130,4 @@ def test_a_message_for_the_broker() -> None:
     assert wire.frame(case["value"]).hex() == case["hex"]
     assert wire.decode(bytes.fromhex(case["hex"])[4:]) == case["value"]
     case = PROVIDERS["broker_bytes_frame"]
-    assert wire.decode(bytes.fromhex(case["hex"])[4:])["is"][2] == bytes.fromhex(case["bytes"])
+    assert wire.decode(bytes.fromhex(case["hex"])[4:])["ok"][1] == bytes.fromhex(case["bytes"])
