@@ -46,11 +46,20 @@ def context(kind: Kind, *fields: str | int | bytes) -> bytes:
 
     ``"tlake" 00 | 01 | u8 kind | u8 n | n x (u32be length | bytes)``; text as UTF-8, integers as decimal ASCII.
     """
-    parts = [b"tlake\x00\x01", bytes((kind, len(fields)))]
+    return context_head(kind, len(fields)) + context_fields(*fields)
+
+
+def context_head(kind: Kind, count: int) -> bytes:
+    """How a context of so many fields begins: for who makes many contexts that begin alike."""
+    return b"tlake\x00\x01" + bytes((kind, count))
+
+
+def context_fields(*fields: str | int | bytes) -> bytes:
+    """Some fields as they stand in a context."""
+    parts: list[bytes] = []
     for field in fields:
         raw = field if isinstance(field, bytes) else str(field).encode()
-        parts.append(len(raw).to_bytes(4, "big"))
-        parts.append(raw)
+        parts += (len(raw).to_bytes(4, "big"), raw)
     return b"".join(parts)
 
 
