@@ -89,6 +89,9 @@ def verify_shred(
         except SecretFileError:
             unreadable.append(str(place))
             continue
+        if not backup_ids:
+            # Perhaps a copy of a key store and of what opens it: only whoever named it can tell, and destroy it.
+            unreadable.append(f"{place}: no key backup")
         for backup_id in backup_ids:
             try:
                 artefacts.append(_load(folder, backup_id, keeper.hierarchy.lake, notes, erased))

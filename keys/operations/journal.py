@@ -109,6 +109,14 @@ class Journal:
             found = connection.execute(self._unfinished).first()
         return None if found is None else _operation(found)
 
+    def finished(self, verb: str, scope: Mapping[str, Any]) -> Operation | None:
+        """The newest operation that was just this and is done."""
+        same = (operations.c.verb == verb) & (operations.c.scope == json.dumps(scope, sort_keys=True))
+        query = sa.select(operations).where(same, operations.c.done.is_(True)).order_by(operations.c.started_at.desc())
+        with self._database.reading() as connection:
+            found = connection.execute(query.limit(1)).first()
+        return None if found is None else _operation(found)
+
     def recent(self, limit: int = 20) -> list[Operation]:
         """The newest operations, newest first."""
         query = sa.select(operations).order_by(operations.c.started_at.desc()).limit(limit)

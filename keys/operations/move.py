@@ -27,13 +27,16 @@ def move(keeper: Keeper, target: KeyProvider) -> Operation:
     """Put the top of the hierarchy under another provider.
 
     Raises:
-        KeyOperationError: another operation is running or unfinished, or keys changed meanwhile: run it again.
+        KeyOperationError: another operation is running or unfinished, the new provider has keys of these names that
+            may be another lake's, or keys changed meanwhile: run it again.
         KeyIntegrityError: the new provider did not give back a key; nothing was changed.
         ProviderError: one of the two did not answer; nothing was changed.
     """
     with exclusive(keeper.folder):
-        operation = keeper.journal.begin(MOVE, {"to": target.kind}, "start")
         hierarchy = keeper.hierarchy
+        if keeper.journal.unfinished() is None:
+            _refuse_strangers(hierarchy, target)
+        operation = keeper.journal.begin(MOVE, {"to": target.kind}, "start")
         if "counts" in operation.detail and _holds(hierarchy, target):
             return keeper.journal.save(operation, "done", done=True)
         _ensure_roots(target)
@@ -97,6 +100,21 @@ def _states(keeper: Keeper) -> dict[str, KeyState]:
     return {
         name: KeyState.DISABLED if state is KeyState.DISABLED else KeyState.ENABLED for name, state in newest.items()
     }
+
+
+def _refuse_strangers(hierarchy: Hierarchy, target: KeyProvider) -> None:
+    """Before a move begins, its roots are not there: two lakes with the same roots would destroy each other's keys.
+
+    A provider that knows its lake has this one's own, from before it moved away.
+    """
+    if getattr(target, "lake", None) == hierarchy.lake:
+        return
+    for name in ROOT_NAMES:
+        try:
+            target.describe(name)
+        except KeyStateError:
+            continue
+        raise KeyOperationError(f"the new provider has a key {name} already", hint="give this lake a prefix of its own")
 
 
 def _ensure_roots(target: KeyProvider) -> None:

@@ -39,6 +39,7 @@ def rotate_roots(keeper: Keeper, names: Collection[str], trim: Path | None = Non
         raise KeyOperationError("there is no such root key", hint=f"one of {', '.join(ROOT_NAMES)}")
     scope: dict[str, Any] = {"roots": sorted(names), "trim": None if trim is None else str(trim.absolute())}
     with exclusive(keeper.folder):
+        check_roots(keeper, names)
         operation = keeper.journal.begin(ROOT, scope, "start")
         for name in sorted(names):
             operation = advance_root(keeper, operation, name)
@@ -46,6 +47,16 @@ def rotate_roots(keeper: Keeper, names: Collection[str], trim: Path | None = Non
             targets = operation.detail["roots"]
             operation = trim_roots(keeper, operation, {name: targets[name][1] for name in sorted(names)}, trim)
         return keeper.journal.save(operation, "done", done=True)
+
+
+def check_roots(keeper: Keeper, names: Collection[str]) -> None:
+    """Refuse an operation that a disabled level would stop half-way: it must not begin, as it keeps others waiting.
+
+    Raises:
+        KeyStateError: one of the roots does not wrap.
+    """
+    for name in sorted(names):
+        _enabled(keeper, name)
 
 
 def advance_root(
@@ -104,6 +115,7 @@ def rotate_buckets(keeper: Keeper, places: Collection[BucketPlace]) -> Operation
 
     Raises:
         KeyOperationError: another operation is running or unfinished, or there is no such bucket key.
+        KeyStateError: a level is disabled.
     """
     existing = {row.place for row in keeper.changes.buckets()}
     missing = sorted(set(places) - existing)
@@ -111,6 +123,7 @@ def rotate_buckets(keeper: Keeper, places: Collection[BucketPlace]) -> Operation
         raise KeyOperationError(f"there is no bucket key {bucket_id(*missing[0])}" if missing else "nothing to rotate")
     scope = {"buckets": sorted(map(list, places))}
     with exclusive(keeper.folder):
+        check_roots(keeper, {root_name(level) for level, _ in places})
         operation = keeper.journal.begin(BUCKET, scope, "start")
         if "versions" not in operation.detail:
             operation = keeper.journal.save(operation, "buckets", versions=_next_versions(keeper, places))

@@ -19,7 +19,7 @@ from keys.names import bucket_context, root_name
 from keys.operations.journal import Operation, exclusive
 from keys.operations.keeper import Keeper
 from keys.operations.restore import open_bucket_rows
-from keys.operations.rotate import advance_root, trim_roots
+from keys.operations.rotate import advance_root, check_roots, trim_roots
 from keys.operations.sweeps import next_bucket_versions, retire, rewrap_under_root, sweep_keks
 from keys.providers import WrappedKey
 from keys.refs import KeyState
@@ -51,6 +51,7 @@ def shred(
 
     Raises:
         KeyOperationError: another operation is running or unfinished, or an employee is not known.
+        KeyStateError: a level is disabled; nothing was changed.
         KeyIntegrityError: an old wrap still opens: the erasure did not succeed.
         ProviderError: run the same command again; nothing is lost, and the employees are unreadable already.
     """
@@ -60,6 +61,9 @@ def shred(
     if set(subjects) - set(keeper.hierarchy.store.numbers(subjects)):
         raise KeyOperationError("an employee who is named is not known to the key store")
     with exclusive(keeper.folder):
+        if done := keeper.journal.finished(SHRED, scope):
+            return done  # nothing of theirs was made since; who asks again has lost the certificate
+        check_roots(keeper, {root_name(row.sensitivity) for row in keeper.changes.keks_of(sorted(set(subjects)))})
         operation = keeper.journal.begin(SHRED, scope, "start")
         leave_out()
         sys.audit("lake.step", "shred.left-out")

@@ -98,14 +98,13 @@ def status(arguments: argparse.Namespace) -> int:
 def resume(arguments: argparse.Namespace) -> int:
     with keeping(arguments) as keys:
         operation = keys.resume()
+        certificate = keys.certificate(operation) if operation is not None and operation.verb == "shred" else None
     if operation is None:
         emit({"resumed": None}, "there is nothing to finish", as_json=arguments.json)
-    else:
-        emit(
-            {"resumed": operation.id, "verb": operation.verb},
-            f"{operation.verb} {operation.id} is finished",
-            as_json=arguments.json,
-        )
+        return 0
+    document = {"resumed": operation.id, "verb": operation.verb} | ({"certificate": certificate} if certificate else {})
+    text = f"{operation.verb} {operation.id} is finished" + (f"\n\n{certificate}" if certificate else "")
+    emit(document, text, as_json=arguments.json)
     return 0
 
 

@@ -35,6 +35,7 @@ from lake.sealed.catalog import migrate
 from lake.sealed.catalog.catalog import Catalog
 from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.fence import GENERATION, read_fence
 from lake.sealed.catalog.upkeep import Upkeep
 from lake.sealed.objects import ObjectStore
 from lake.sealed.objects.local import LocalStore
@@ -75,12 +76,23 @@ class Home:
         self.catalog = Catalog(database, self.control.catalog_mac, clock)
         self.catalog.check_anchor(*self.key_store.anchor("catalog"))
         self.upkeep = Upkeep(self.catalog)
+        self._follow_restored()
         signer = log_signer(config, self.control)
         notes = NoteVerifier([signer.verifier_key])
         self.log = AuditLog.open(root / layout.AUDIT, signer.name, signer=signer, opener=notes)
         self.check_log()
         self.recorder = Recorder(self.log, entries.Attachments(root / layout.AUDIT), self.control, clock)
         self.directory = Directory(self.catalog, self.control, self.broker, self.advance)
+
+    def _follow_restored(self) -> None:
+        """Refuse commits under the key store that was lost, now that another is in its place."""
+        if self.keys.local is None:
+            return
+        start = self.key_store.epoch() // GENERATION * GENERATION
+        with self.catalog.database.reading() as connection:
+            fence = read_fence(connection)
+        if start > fence:
+            self.upkeep.fence(start)
 
     @classmethod
     def open(cls, root: Path, secret: Secrets, *, settings: Settings | None = None, clock: Clock = utc_now) -> Home:

@@ -30,6 +30,8 @@ def dek_request(file: DataFile) -> DekRequest:
 
 def rotate_pages(home: Home, keeper: Keeper, operation: Operation, scope: KekScope, *, compromised: bool) -> Operation:
     """Bring a rotation of KEKs to its end, from wherever it stands."""
+    operation = rotate_keks.bounded(keeper, operation)
+    before = int(operation.detail["before"])
     keks, deks = int(operation.detail.get("keks", 0)), int(operation.detail.get("deks", 0))
     # Of a run that was cut off: versions that have a successor, whose DEKs may not all be under it yet.
     while left := keeper.changes.superseded_keks():
@@ -38,7 +40,7 @@ def rotate_pages(home: Home, keeper: Keeper, operation: Operation, scope: KekSco
         keks += rotate_keks.retire(keeper, left)
     after = ""
     while True:
-        old, after = rotate_keks.next_page(keeper, scope, operation.started_at, after, compromised=compromised)
+        old, after = rotate_keks.next_page(keeper, scope, before, after, compromised=compromised)
         if not old:
             return keeper.journal.save(operation, "done", done=True, keks=keks, deks=deks)
         deks += sweep_deks(home, keeper, old)

@@ -7,6 +7,7 @@ another may do. The file holds no secret, only where secrets lie, and nobody els
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from lake.rules.document import Node, read_document
 from lake.settings import Secrets
 
 LOCAL = "local"
+PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+MOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,23 @@ def _fields(document: Node, required: tuple[str, ...], optional: tuple[str, ...]
     return document.mapping(required=("kind", *required), optional=(*optional, "prefix", "snapshots_kept"))
 
 
-def _prefix(fields: dict[str, Node], lake: str) -> str:
-    return fields["prefix"].string(max_length=64) if "prefix" in fields else f"tlake-{lake}-"
+def _prefix(fields: dict[str, Node]) -> Callable[[str], str]:
+    """What stands before the names of a lake's keys; of other lakes it is another."""
+    given = fields["prefix"].name(PREFIX) if "prefix" in fields else None
+    return lambda lake: given or f"tlake-{lake}-"
 
 
 def _days(fields: dict[str, Node]) -> int | None:
     return fields["snapshots_kept"].days() if "snapshots_kept" in fields else None
+
+
+def _seconds(fields: dict[str, Node]) -> float:
+    if "timeout" not in fields:
+        return 10.0
+    seconds = fields["timeout"].number()
+    if seconds <= 0:
+        raise fields["timeout"].error("a number of seconds above 0 is expected here")
+    return seconds
 
 
 def _path(fields: dict[str, Node], name: str, beside: Path) -> Path | None:
@@ -131,12 +145,13 @@ def _path(fields: dict[str, Node], name: str, beside: Path) -> Path | None:
 
 def _openbao(document: Node, beside: Path) -> KeyService:
     fields = _fields(document, ("address", "token_file"), ("mount", "ca_file", "namespace", "timeout", "attempts"))
+    prefix = _prefix(fields)
     address = fields["address"].string()
     token_file = beside / fields["token_file"].string()
-    mount = fields["mount"].string(max_length=128) if "mount" in fields else "transit"
+    mount = fields["mount"].name(MOUNT) if "mount" in fields else "transit"
     ca_file = _path(fields, "ca_file", beside)
     namespace = fields["namespace"].string(max_length=256) if "namespace" in fields else None
-    timeout = fields["timeout"].number() if "timeout" in fields else 10.0
+    timeout = _seconds(fields)
     attempts = fields["attempts"].integer(minimum=1, maximum=20) if "attempts" in fields else 4
 
     def connect(lake: str) -> KeyProvider:
@@ -147,7 +162,7 @@ def _openbao(document: Node, beside: Path) -> KeyService:
                 address=address,
                 token_file=token_file,
                 mount=mount,
-                prefix=_prefix(fields, lake),
+                prefix=prefix(lake),
                 ca_file=ca_file,
                 namespace=namespace,
                 timeout=timeout,
@@ -160,11 +175,12 @@ def _openbao(document: Node, beside: Path) -> KeyService:
 
 def _aws_kms(document: Node, _beside: Path) -> KeyService:
     fields = _fields(document, ("region",), ("endpoint", "deletion_days", "profile", "timeout", "attempts"))
+    prefix = _prefix(fields)
     region = fields["region"].string(max_length=64)
     endpoint = fields["endpoint"].string() if "endpoint" in fields else None
     deletion = fields["deletion_days"].integer(minimum=7, maximum=30) if "deletion_days" in fields else 7
     profile = fields["profile"].string(max_length=128) if "profile" in fields else None
-    timeout = fields["timeout"].number() if "timeout" in fields else 10.0
+    timeout = _seconds(fields)
     attempts = fields["attempts"].integer(minimum=1, maximum=20) if "attempts" in fields else 5
 
     def connect(lake: str) -> KeyProvider:
@@ -173,7 +189,7 @@ def _aws_kms(document: Node, _beside: Path) -> KeyService:
         return AwsKmsProvider(
             AwsKmsConfig(
                 region=region,
-                prefix=_prefix(fields, lake),
+                prefix=prefix(lake),
                 endpoint=endpoint,
                 deletion_days=deletion,
                 timeout=timeout,
@@ -187,6 +203,7 @@ def _aws_kms(document: Node, _beside: Path) -> KeyService:
 
 def _pkcs11(document: Node, beside: Path) -> KeyService:
     fields = _fields(document, ("module", "token_label", "pin_file"), ())
+    prefix = _prefix(fields)
     module = beside / fields["module"].string()
     label = fields["token_label"].string(max_length=32)
     pin_file = beside / fields["pin_file"].string()
@@ -194,7 +211,7 @@ def _pkcs11(document: Node, beside: Path) -> KeyService:
     def connect(lake: str) -> KeyProvider:
         from keys.providers.pkcs11 import Pkcs11Config, Pkcs11Provider  # noqa: PLC0415 - needs an extra
 
-        return Pkcs11Provider(Pkcs11Config(module, label, pin_file, _prefix(fields, lake)))
+        return Pkcs11Provider(Pkcs11Config(module, label, pin_file, prefix(lake)))
 
     return KeyService("pkcs11", _with_extra(connect, "pkcs11"), _days(fields))
 

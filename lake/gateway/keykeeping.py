@@ -22,10 +22,11 @@ from keys.providers import local as local_provider
 from keys.refs import DekRequest
 from keys.rows import BucketPlace, KekScope
 from keys.signing import NoteVerifier
-from lake.errors import LakeError, UsageError
+from lake.errors import LakeError
 from lake.gateway.home import Home, key_folder
 from lake.gateway.kek_rotation import DEK_PAGE, dek_request, rotate_pages
 from lake.gateway.keyplans import KeyPlans, KeyScope
+from lake.gateway.keyrestore import find_backup
 from lake.gateway.recorder import Actor
 from lake.rules import layout
 from lake.sealed.audit import entries
@@ -54,7 +55,8 @@ class KeyKeeping(KeyPlans):
             home.key_database.checkpoint,
             lambda: provider_files(home.provider, folder),
             progress,
-            snapshot_days=home.snapshot_days,
+            # A provider file may be named although the lake has a key store of its own: it says nothing about that.
+            snapshot_days=None if isinstance(home.provider, local_provider.LocalProvider) else home.snapshot_days,
         )
 
     @contextmanager
@@ -173,8 +175,12 @@ class KeyKeeping(KeyPlans):
                 backup=data["backup"],
                 refused=data["old_wraps_refused"],
             )
+        return operation, self.certificate(operation, copies_kept=copies_kept)
+
+    def certificate(self, operation: Operation, *, copies_kept: int | None = None) -> str:
+        """The signed certificate of a finished shredding."""
         keeper = self.keeper if copies_kept is None else replace(self.keeper, snapshot_days=copies_kept)
-        return operation, certificate.issue(keeper, operation)
+        return certificate.issue(keeper, operation)
 
     def verify(self) -> dict[str, int]:
         """Open every wrap under its parent."""
@@ -226,22 +232,13 @@ class KeyKeeping(KeyPlans):
 
     def restore_test(self, place: Path, backup_id: str | None = None) -> tuple[str, dict[str, int]]:
         """Open every wrap of a backup; of the newest if none is named."""
-        folder, backup = self._find(place, backup_id)
+        folder = backups.BackupFolder(place)
+        backup = find_backup(folder, self._home.config, backup_id)
         with self._recorded("restore-test", {"backup": backup.id}) as result:
             opened = restore.restore_test(folder, backup, self._home.provider, progress=self.keeper.progress)
             backups.mark_tested(self.keeper.database, backup.id)
             result.update(opened=opened)
         return backup.id, opened
-
-    def _find(self, place: Path, backup_id: str | None) -> tuple[backups.BackupFolder, backups.Backup]:
-        folder = backups.BackupFolder(place)
-        notes = NoteVerifier([self._home.config.audit_key])
-        lake = self._home.config.lake
-        names = [backup_id] if backup_id else folder.list()
-        found = [folder.read(name, lake, notes) for name in names]
-        if not found:
-            raise UsageError(f"there is no key backup in {place}")
-        return folder, max(found, key=lambda backup: (backup.at, backup.id))
 
     def move(self, target: KeyProvider) -> Operation:
         """See keys.operations.move."""

@@ -6,22 +6,37 @@ import shutil
 from pathlib import Path
 
 from keys.operations import restore
-from keys.operations.backup import BackupFolder
+from keys.operations.backup import Backup, BackupFolder
 from keys.secretfiles import write_secret_file
 from keys.signing import NoteVerifier
 from lake.errors import UsageError
-from lake.gateway.config import read_config
+from lake.gateway.config import LakeConfig, read_config
 from lake.gateway.home import CATALOG_NAME, KEY_STORE_NAME
 from lake.rules import layout
 from lake.sealed.catalog import migrate
 from lake.sealed.catalog.database import Database
-from lake.sealed.catalog.fence import read_fence
+from lake.sealed.catalog.fence import next_generation, read_fence
+
+
+def find_backup(folder: BackupFolder, config: LakeConfig, backup_id: str | None) -> Backup:
+    """The newest backup of a lake in a folder, or the one that is named.
+
+    Raises:
+        UsageError: there is none.
+        KeyIntegrityError: one is not whole, or is of another lake.
+    """
+    notes = NoteVerifier([config.audit_key])
+    found = [folder.read(name, config.lake, notes) for name in ([backup_id] if backup_id else folder.list())]
+    if not found:
+        raise UsageError(f"there is no key backup in {folder.folder}")
+    return max(found, key=lambda backup: (backup.at, backup.id))
 
 
 def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = None) -> tuple[str, int]:
     """Write the newest (or a named) backup to a new folder: database and, of the local provider, its sealed file.
 
-    The key epoch goes beyond everything that the catalog has seen, so that no commit made before the loss gets in.
+    The key epoch goes beyond every one that the lost store can have reached. Once a lake was opened with this one in
+    its place, the catalog refuses what a process with the lost one would still commit.
 
     Returns:
         The backup's id and how many rows were written.
@@ -31,12 +46,8 @@ def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = 
         KeyIntegrityError: the backup is not whole, or is of another lake.
     """
     config = read_config(root)
-    notes = NoteVerifier([config.audit_key])
     folder = BackupFolder(place)
-    found = [folder.read(name, config.lake, notes) for name in ([backup_id] if backup_id else folder.list())]
-    if not found:
-        raise UsageError(f"there is no key backup in {place}")
-    backup = max(found, key=lambda candidate: (candidate.at, candidate.id))
+    backup = find_backup(folder, config, backup_id)
     if target.exists():
         raise UsageError(f"{target} exists", hint="name a folder that does not")
     catalog = Database.sqlite(root / layout.CATALOG, CATALOG_NAME)
@@ -47,7 +58,7 @@ def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = 
     try:
         database = Database.sqlite(target / layout.KEY_STORE, KEY_STORE_NAME, create=True)
         migrate.upgrade(database, migrate.KEY_STORE_MIGRATIONS)
-        rows = restore.restore(folder, backup, database, epoch=fence + 1)
+        rows = restore.restore(folder, backup, database, epoch=next_generation(max(fence, backup.epoch)))
         database.close()
         for name, (digest, length) in backup.provider_files.items():
             write_secret_file(target / name, folder.part(digest, length), replace=False)

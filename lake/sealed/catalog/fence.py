@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from lake.errors import StaleKeysError
 from lake.sealed.catalog import tables
 
+GENERATION = 2**32
+"""A key store that was restored counts its epochs from the next multiple on, which the lost one never reached."""
 _FENCE = "key-epoch"
 
 
@@ -17,6 +19,11 @@ def read_fence(connection: sa.Connection) -> int:
     """The lowest key epoch that may commit; 0 at first."""
     query = sa.select(tables.marks.c.value).where(tables.marks.c.name == _FENCE)
     return int(connection.execute(query).scalar() or 0)
+
+
+def next_generation(epoch: int) -> int:
+    """The first epoch of the key store that follows one of this epoch."""
+    return (epoch // GENERATION + 1) * GENERATION
 
 
 def move_fence(connection: sa.Connection, epoch: int) -> None:
