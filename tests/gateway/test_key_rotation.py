@@ -10,7 +10,6 @@ import pytest
 from keys.errors import KeyOperationError, KeysError
 from keys.names import ROOT_NAMES
 from keys.operations import keeper
-from lake.gateway import query
 from lake.gateway.doctor import DAMAGE, Doctor
 from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.keyplans import KeyScope
@@ -69,60 +68,6 @@ def test_a_level_is_new_and_what_is_below_is_wrapped_again(world: World, verb: s
     steps = [(entry["step"], entry["verb"].split()[0]) for entry in world.entries(entries.KEY_OPERATION)]
     assert steps == [("begin", "rotate"), ("done", "rotate")]
     whole(world)
-
-
-def test_a_scope_is_a_scope(world: World) -> None:
-    """Only the KEKs of one employee and level; the journal and the log name no employee."""
-    with world.open(**LATER) as lake:
-        keys = KeyKeeping(lake.home, lake.actor)
-        scope = KeyScope(employees=frozenset({w.ADA}), sensitivities=frozenset({4}))
-        count = keys.count_keks(scope)
-        operation = keys.rotate_keks(scope)
-        assert 0 < operation.detail["keks"] == count == keys.count_files(scope) < 32
-        assert w.ADA not in repr(operation)
-    assert w.ADA not in repr(world.entries())
-    whole(world)
-
-
-def test_a_query_that_was_planned_before_a_rotation_is_planned_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The KEKs go between INTENT and release: the query answers all the same, under a second INTENT."""
-    real = query.release
-    rotated: list[int] = []
-
-    def after_rotation(*arguments: object) -> list[bytes]:
-        if not rotated:
-            with world.open(**LATER) as other:
-                rotated.append(KeyKeeping(other.home, other.actor).rotate_keks(KeyScope()).detail["keks"])
-        return real(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(query, "release", after_rotation)
-    assert same_rows(world.rows(), EXPECTED)
-    assert rotated == [32]
-    assert len(world.entries(entries.INTENT)) == 2
-
-
-def test_a_batch_that_was_wrapped_before_a_rotation_is_wrapped_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The KEKs go after its files are written: the fence refuses the commit, the DEKs are wrapped anew."""
-    with world.open(**LATER) as lake:
-        real = lake.home.catalog.land
-        fenced: list[int] = []
-
-        def after_rotation(*arguments: object, **named: object) -> object:
-            if not fenced:
-                with world.open(clock=lambda: w.NOW + timedelta(hours=2)) as other:
-                    fenced.append(KeyKeeping(other.home, other.actor).rotate_keks(KeyScope()).detail["keks"])
-            return real(*arguments, **named)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(lake.home.catalog, "land", after_rotation)
-        report = lake.ingest("events", w.table(w.known_rows()), batch_id="second")
-    assert (report.rows, fenced) == (144, [32])
-    with world.open() as lake:
-        assert {file.kek_version for page in lake.home.upkeep.pages(FileScope(), 100) for file, _ in page} == {2}
-    assert same_rows(world.rows(), EXPECTED * 2)
 
 
 def test_old_roots_are_trimmed_only_after_a_backup_was_opened(world: World, tmp_path: Path) -> None:
