@@ -156,9 +156,10 @@ def rotate_kek(arguments: argparse.Namespace) -> int:
             emit({"keks": count, "changed": False}, f"{count:,} KEKs", as_json=arguments.json)
             return 0
         operation = keys.rotate_keks(scope, compromised=arguments.compromised)
-    keks, deks = operation.detail["keks"], operation.detail["deks"]
-    document = {"operation": operation.id, "keks": keks, "deks": deks, "changed": True}
-    emit(document, f"{keks:,} KEKs have new versions; {deks:,} DEKs were wrapped again", as_json=arguments.json)
+    counts = {name: operation.detail[name] for name in ("keks", "deks", "disabled")}
+    text = "{keks:,} KEKs have new versions; {deks:,} DEKs were wrapped again".format(**counts)
+    text += "; {disabled:,} KEKs are disabled and stay as they are".format(**counts) if counts["disabled"] else ""
+    emit({"operation": operation.id, **counts, "changed": True}, text, as_json=arguments.json)
     return 0
 
 

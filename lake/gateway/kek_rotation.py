@@ -13,7 +13,7 @@ from keys.errors import KeyOperationError
 from keys.operations import rotate_keks
 from keys.operations.journal import Operation
 from keys.operations.keeper import Keeper
-from keys.refs import DekRequest, WrappedDek
+from keys.refs import DekRequest, KeyState, WrappedDek
 from keys.rows import KekScope
 from lake.gateway.home import Home
 from lake.gateway.planner import binding
@@ -42,7 +42,9 @@ def rotate_pages(home: Home, keeper: Keeper, operation: Operation, scope: KekSco
     while True:
         old, after = rotate_keks.next_page(keeper, scope, before, after, compromised=compromised)
         if not old:
-            return keeper.journal.save(operation, "done", done=True, keks=keks, deks=deks)
+            # Those that are disabled stay as they are: whoever rotates after a leak must hear of it.
+            disabled = len(keeper.changes.names_of(scope, KeyState.DISABLED))
+            return keeper.journal.save(operation, "done", done=True, keks=keks, deks=deks, disabled=disabled)
         deks += sweep_deks(home, keeper, old)
         keks += rotate_keks.retire(keeper, old)
         operation = keeper.journal.save(operation, "sweep", keks=keks, deks=deks)

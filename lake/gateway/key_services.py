@@ -92,6 +92,13 @@ def open_target(place: str, folder: Path, lake: str, secret: Secrets) -> KeyProv
     return open_provider(LOCAL, folder, lake, secret)
 
 
+def provider_files(provider: KeyProvider, folder: Path) -> dict[str, bytes]:
+    """Sealed files of the local provider, for backups; others keep their keys themselves."""
+    if not isinstance(provider, local_provider.LocalProvider):
+        return {}
+    return {local_provider.STORE: (folder / local_provider.STORE).read_bytes()}
+
+
 def snapshot_days(secret: Secrets) -> int | None:
     """For how long the key service keeps backups of its own, if the provider file says so."""
     return None if secret.provider_file is None else read_service(secret.provider_file).snapshot_days

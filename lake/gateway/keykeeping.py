@@ -7,7 +7,7 @@ audit log.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from keys.signing import NoteVerifier
 from lake.errors import LakeError
 from lake.gateway.home import Home, key_folder
 from lake.gateway.kek_rotation import DEK_PAGE, dek_request, rotate_pages
+from lake.gateway.key_services import provider_files
 from lake.gateway.keyplans import KeyPlans, KeyScope
 from lake.gateway.keyrestore import find_backup
 from lake.gateway.recorder import Actor
@@ -129,11 +130,14 @@ class KeyKeeping(KeyPlans):
         """
         verb = "disable" if disabled else "enable"
         wanted, fields = self.kek_scope(scope)
-        with self._recorded(verb, {**fields, "levels": whole_level}) as result, exclusive(self.folder):
+        people = wanted.subjects is not None and scope.sensitivities is None and scope.months is None
+        # Of people it is a word in their row, which no operation changes: it waits for none.
+        waiting = nullcontext() if people else exclusive(self.folder)
+        with self._recorded(verb, {**fields, "levels": whole_level}) as result, waiting:
             if whole_level:
                 changed = states.suspend_levels(self.keeper, sorted(scope.sensitivities or ()), disabled=disabled)
                 result["roots"] = changed
-            elif wanted.subjects is not None and scope.sensitivities is None and scope.months is None:
+            elif people and wanted.subjects is not None:
                 result["employees"] = self.keeper.changes.suspend_subjects(wanted.subjects, disabled=disabled)
             else:
                 result["keks"] = states.suspend_keks(self.keeper, wanted, disabled=disabled)
@@ -290,10 +294,3 @@ def read_certificate(text: str, verifier_key: str) -> dict[str, Any]:
         KeyIntegrityError: it is none, or was changed.
     """
     return certificate.open_certificate(text, NoteVerifier([verifier_key]))
-
-
-def provider_files(provider: KeyProvider, folder: Path) -> dict[str, bytes]:
-    """Sealed files of the local provider, for backups; others keep their keys themselves."""
-    if not isinstance(provider, local_provider.LocalProvider):
-        return {}
-    return {local_provider.STORE: (folder / local_provider.STORE).read_bytes()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from keys.errors import KeyIntegrityError
 from keys.operations import restore
 from keys.operations.backup import Backup, BackupFolder
 from keys.secretfiles import write_secret_file
@@ -43,7 +44,8 @@ def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = 
 
     Raises:
         UsageError: the folder exists, or there is no backup.
-        KeyIntegrityError: the backup is not whole, or is of another lake.
+        KeyIntegrityError: the backup is not whole, or is of another lake; or it is the newest, and older than the last
+            shredding or rotation of KEKs, whose files it could not open and whose erased it would let back in.
     """
     config = read_config(root)
     folder = BackupFolder(place)
@@ -54,6 +56,11 @@ def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = 
     with catalog.reading() as connection:
         fence = read_fence(connection)
     catalog.close()
+    if backup_id is None and backup.epoch < fence:
+        raise KeyIntegrityError(
+            "the newest backup was made before the last shredding or rotation of KEKs",
+            hint=f"look for a newer one; to take it all the same, name it: --id {backup.id}",
+        )
     target.mkdir(parents=True, mode=0o700)
     try:
         database = Database.sqlite(target / layout.KEY_STORE, KEY_STORE_NAME, create=True)

@@ -134,6 +134,22 @@ def test_a_batch_whose_keys_are_of_the_lost_store_does_not_land(world: World) ->
     assert same_rows(world.rows(), EXPECTED)
 
 
+def test_a_backup_from_before_a_rotation_is_taken_on_purpose_only(world: World) -> None:
+    """The catalog's fence has seen later keys than it holds: by name it is restored, unasked it is not."""
+    old = back_up(world)
+    with world.open(clock=later) as lake:
+        keeping(lake).rotate_keks(KeyScope(frozenset({ADA})))
+    with pytest.raises(KeyIntegrityError, match="before the last") as failed:
+        restored(world)
+    assert old in failed.value.hint
+    assert not (world.root.parent / "restored").exists()
+    put_in_place(world, restored(world, old))
+    with pytest.raises(OutdatedPlanError):
+        world.rows()
+    found = world.rows(f"SELECT * FROM events WHERE employee = '{w.BEN}'")  # noqa: S608 - a constant
+    assert same_rows(found, [one for one in EXPECTED if one["employee"] == w.BEN])
+
+
 Damage = Callable[[Path, str], None]
 
 

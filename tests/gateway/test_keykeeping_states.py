@@ -158,3 +158,53 @@ with world.open(clock=later) as lake:
         assert keys.resume() is not None
         keys.change_state(scope, disabled=False, whole_level=False)
     assert same_rows(world.rows(), EXPECTED)
+
+
+@pytest.mark.parametrize("step", ["keys.keks-made", "keys.deks-swapped"])
+def test_no_former_version_opens_what_is_disabled(world: World, step: str) -> None:
+    """After a rotation that was cut off, some files are still under former KEKs: these are not forgotten."""
+    source = """
+from lake.gateway import kek_rotation
+from tests.gateway.keylakes import keeping, later
+from lake.gateway.keyplans import KeyScope
+kek_rotation.DEK_PAGE = 5
+with world.open(clock=later) as lake:
+    sys.addaudithook(hook)
+    keeping(lake).rotate_keks(KeyScope())
+"""
+    assert w.finished(w.child(world, source, step))[0] < 0
+    scope, _, meant = SUSPENSIONS["month"]
+    with world.open(clock=later) as lake, world.connect() as reader:
+        keys = keeping(lake)
+        with pytest.raises(KeyOperationError, match="not finished"):
+            keys.change_state(scope, disabled=True, whole_level=False)
+        assert same_rows(world.rows(), EXPECTED)
+        assert keys.resume() is not None
+        keys.change_state(scope, disabled=True, whole_level=False)
+        check_narrow(reader, meant)
+        keys.change_state(scope, disabled=False, whole_level=False)
+    assert same_rows(world.rows(), EXPECTED)
+
+
+@pytest.mark.parametrize("step", ["keys.root-announced", "keys.root-made"])
+def test_a_rotation_that_is_resumed_enables_nothing(world: World, step: str) -> None:
+    """A level that was disabled after the kill stays disabled; enabled again, the rotation is finished."""
+    source = """
+from tests.gateway.keylakes import keeping
+with world.open() as lake:
+    sys.addaudithook(hook)
+    keeping(lake).rotate_roots(["root-dss4"])
+"""
+    assert w.finished(w.child(world, source, step))[0] < 0
+    level = KeyScope(sensitivities=frozenset({4}))
+    with world.open() as lake:
+        keys = keeping(lake)
+        keys.change_state(level, disabled=True, whole_level=True)
+        with pytest.raises(KeyStateError):
+            keys.resume()
+        with pytest.raises(KeyStateError):
+            world.rows()
+        keys.change_state(level, disabled=False, whole_level=True)
+        assert keys.resume() is not None
+    assert same_rows(world.rows(), EXPECTED)
+    assert sound(world)
