@@ -208,6 +208,16 @@ def test_hostile_files_neither_crash_nor_fill_the_memory(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
+    """One flipped bit in any byte, and the file is refused."""
+    content, key = made()
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= 1 << position % 8
+        with pytest.raises(REFUSED):
+            read(tmp_path, bytes(changed), key)
+
+
 def test_a_file_of_another_length_is_refused(tmp_path: Path) -> None:
     """Truncated anywhere or extended, it is refused before it is parsed."""
     content, key = made()
