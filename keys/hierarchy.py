@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -94,11 +94,22 @@ class Hierarchy:
                 opened[row.sensitivity, row.bucket, row.version] = key
         for level, wanted in missing.items():
             items = [WrappedKey(row.root_version, row.wrapped, bucket_row_context(self.lake, row)) for row in wanted]
-            keys = self.provider.unwrap(root_name(level), items)
+            keys = self._unwrapped(root_name(level), items)
             for row, item, key in zip(wanted, items, keys, strict=True):
                 self._cache.put(epoch, item.blob, item.bound_to, key)
                 opened[row.sensitivity, row.bucket, row.version] = key
         return opened
+
+    def _unwrapped(self, root: str, items: Sequence[WrappedKey]) -> list[bytes]:
+        try:
+            return self.provider.unwrap(root, items)
+        except KeyIntegrityError:
+            # What another provider has wrapped is no damage: this process still holds the one of before.
+            if self.store.provider() == self.provider.kind:
+                raise
+            raise KeyStateError(
+                "the keys of this lake have been moved to another provider", hint="start this process again"
+            ) from None
 
     @staticmethod
     def _check_bucket(roots: Mapping[tuple[str, int], KeyState], row: BucketKeyRow) -> None:

@@ -75,7 +75,7 @@ def test_the_provider_of_before_opens_nothing_any_more(world: World, bao: Path) 
         other = bao.with_name("other.yaml")
         other.write_text(bao.read_text().replace("prefix: t", "prefix: u"))
         move(world, other)
-        with pytest.raises(KeysError):
+        with pytest.raises(KeyStateError, match="moved to another provider"):
             reader.sql("SELECT * FROM events")
     assert same_rows(rows(world, other), EXPECTED)
 
