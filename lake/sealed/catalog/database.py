@@ -5,6 +5,7 @@ SQLite runs in WAL mode with full synchronisation and overwrites what it deletes
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from sqlalchemy import event, exc
 from lake.errors import IntegrityError, UnavailableError
 
 BUSY_TIMEOUT_MS = 30_000
+CHECKPOINT_PAUSE = 0.02
+"""Seconds before a checkpoint is tried again."""
 
 
 class Database:
@@ -63,10 +66,13 @@ class Database:
         """
         if self.engine.dialect.name != "sqlite":
             return
+        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
         with self._errors(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-        if busy:
-            raise UnavailableError(f"the {self.name} is being read for long", hint="run the command again")
+            # SQLite waits for readers, but not for another process that is just bringing the log in itself.
+            while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"the {self.name} is being read for long", hint="run the command again")
+                time.sleep(CHECKPOINT_PAUSE)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -167,3 +167,36 @@ def test_what_is_deleted_is_overwritten(file, database):
         connection.execute(TABLE.delete())
     database.close()
     assert SECRET.encode() not in file.read_bytes()
+
+
+def test_a_checkpoint_waits_for_another_one(database, file, monkeypatch):
+    """A process that is just bringing the log in is waited for; a reader that stays is a typed error."""
+    short = module.BUSY_TIMEOUT_MS
+    monkeypatch.setattr(module, "BUSY_TIMEOUT_MS", 20_000)
+    stop = threading.Event()
+
+    def elsewhere():
+        connection = sqlite3.connect(file, timeout=30, isolation_level=None)
+        while not stop.is_set():
+            connection.execute("INSERT INTO things SELECT hex(randomblob(8)), 1")
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        connection.close()
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    try:
+        for _ in range(200):
+            database.checkpoint()
+    finally:
+        stop.set()
+        other.join()
+    monkeypatch.setattr(module, "BUSY_TIMEOUT_MS", short)
+    reader = sqlite3.connect(file)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM things").fetchone()
+    with database.writing() as connection:
+        connection.execute(TABLE.insert(), [{"name": "new", "n": 1}])
+    with pytest.raises(UnavailableError, match="being read for long"):
+        database.checkpoint()
+    reader.close()
+    database.checkpoint()
