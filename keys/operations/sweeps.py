@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from keys import control, envelope
@@ -23,8 +22,6 @@ from keys.rows import BucketKeyRow, BucketPlace, KekRow
 Progress = Callable[[int], None]
 Version = tuple[int, int, int]
 """A version of a bucket key: (sensitivity, bucket, version)."""
-Swap = tuple[KekRow, int, bytes]
-"""A KEK as it was read, the version of its bucket key that follows, and its new wrap."""
 
 
 def level_of(root: str) -> int | None:
@@ -141,8 +138,6 @@ def sweep_keks(
 ) -> int:
     """Re-wrap every living KEK under old versions of bucket keys to the newest ones; those of erased employees stay.
 
-    A page is stored, in one transaction, while the next one is wrapped.
-
     Returns:
         How many were re-wrapped.
     """
@@ -155,29 +150,19 @@ def sweep_keks(
     }
     waiting = changes.keks_under(parents.keys(), page)
     total = 0
-    with ThreadPoolExecutor(1, thread_name_prefix="sweep") as writer:
-        storing: Future[int] | None = None
-        while part := list(islice(waiting, page)):
-            swaps = _swaps(hierarchy, part, parents)
-            total += storing.result() if storing else 0
-            storing = writer.submit(_store, changes, swaps, progress)
-        total += storing.result() if storing else 0
+    while part := list(islice(waiting, page)):
+        total += _swap(hierarchy, changes, part, parents)
+        progress(len(part))
     return total
 
 
-def _store(changes: Changes, swaps: Sequence[Swap], progress: Progress) -> int:
-    changed = changes.rewrap_keks(swaps)
-    sys.audit("lake.step", "keys.keks-swapped")
-    progress(len(swaps))
-    return changed
-
-
-def _swaps(
+def _swap(
     hierarchy: Hierarchy,
+    changes: Changes,
     waiting: Sequence[KekRow],
     parents: Mapping[Version, tuple[BucketKeyRow, BucketKeyRow]],
-) -> list[Swap]:
-    """KEKs wrapped again; ``parents`` gives what each version of a bucket key is and what follows it."""
+) -> int:
+    """Re-wrap KEKs in one transaction; ``parents`` gives what each version of a bucket key is and what follows it."""
     view = hierarchy.store.view_of_keks((), ())
     used = {(kek.sensitivity, kek.bucket, kek.bucket_version) for kek in waiting}
     pairs = {version: parents[version] for version in used}
@@ -186,12 +171,14 @@ def _swaps(
         version: (opened[version], opened[after.sensitivity, after.bucket, after.version], after.version)
         for version, (_, after) in pairs.items()
     }
-    swaps: list[Swap] = []
+    swaps: list[tuple[KekRow, int, bytes]] = []
     for kek in waiting:
         before, after, number = keys[kek.sensitivity, kek.bucket, kek.bucket_version]
         key = envelope.unseal(before, kek.wrapped, kek_context(hierarchy.lake, kek))
         swaps.append((kek, number, envelope.seal(after, key, kek_context(hierarchy.lake, kek, number))))
-    return swaps
+    changed = changes.rewrap_keks(swaps)
+    sys.audit("lake.step", "keys.keks-swapped")
+    return changed
 
 
 def retire(hierarchy: Hierarchy, changes: Changes, old: Collection[Version], progress: Progress, page: int) -> None:
