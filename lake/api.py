@@ -23,6 +23,7 @@ from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
 from lake.gateway.policies import Policies
 from lake.gateway.query import Parameters, QueryGateway, Request
+from lake.rules.model import Identity
 from lake.settings import Secrets, Settings
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Connection:
         Raises:
             DeniedError, QueryRefusedError, QueryFailedError, LimitExceededError, IntegrityError, UnavailableError.
         """
-        request = Request(self._user, self._purpose, query, parameters, self._role)
+        request = Request(Identity(self._user), self._purpose, query, parameters, self._role)
         return Result(self._gateway.run(request))
 
     def close(self) -> None:

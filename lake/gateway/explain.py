@@ -8,6 +8,7 @@ from typing import Any
 from lake.gateway.home import Home
 from lake.rules.contract import Contract
 from lake.rules.masks import describe
+from lake.rules.model import Identity
 from lake.rules.policy import Grant, Policy, ScopeKind, Window, column_types, scope_employees
 from lake.sealed.catalog.catalog import Selection
 
@@ -19,7 +20,7 @@ def explain(home: Home, contracts: Mapping[str, Contract], policy: Policy | None
     member = policy.users.get(user)
     if member is None:
         return {"user": user, "roles": [], "grants": [], "why": "the policy does not name this user"}
-    principal = policy.principal(user)
+    principal = policy.principal(Identity(user))
     grants = []
     for grant in (grant for role in member.roles for grant in policy.roles[role]):
         contract = contracts[grant.dataset]

@@ -26,7 +26,7 @@ from lake.gateway.planner import Planned, Planner
 from lake.gateway.policies import Policies
 from lake.gateway.recorder import Actor, Recorded
 from lake.gateway.release import release
-from lake.rules.model import Principal
+from lake.rules.model import Identity, Principal
 from lake.rules.policy import Grant, Limits, Policy, Refusal, applicable, datasets_for, decide
 from lake.sealed.audit import entries
 
@@ -37,13 +37,23 @@ REPLAN_AFTER = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks what, and what for."""
+    """Who asks what, and what for.
 
-    user: str
+    Attributes:
+        files: read these alone of the files that the query may read; a part of a query that was split.
+    """
+
+    identity: Identity
     purpose: str
     sql: str
     parameters: Parameters = ()
     role: str | None = None
+    files: frozenset[str] | None = None
+
+    @property
+    def user(self) -> str:
+        """The name as which they are recorded."""
+        return self.identity.user
 
 
 class QueryGateway:
@@ -94,7 +104,7 @@ class QueryGateway:
     def _admit(self, request: Request, policy: Policy | None) -> _Admission:
         if policy is None:
             raise DeniedError("access denied", hint="ask the owner of the lake for a grant")
-        principal = policy.principal(request.user)
+        principal = policy.principal(request.identity)
         grants = {grant.dataset: grant for grant in datasets_for(policy, principal, request.purpose, request.role)}
         if not grants:
             self._explain_ambiguity(policy, principal, request)

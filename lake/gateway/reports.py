@@ -13,6 +13,7 @@ from lake.errors import UsageError
 from lake.gateway.home import Home
 from lake.gateway.policies import Policies
 from lake.gateway.recorder import Actor, parse_entry
+from lake.rules.model import Identity
 from lake.rules.policy import ScopeKind, scope_employees
 from lake.sealed.audit import entries
 from lake.sealed.catalog.catalog import Selection
@@ -241,7 +242,7 @@ class Reports:
             member = applied.policy.users.get(user)
             if member is None:
                 continue
-            principal = applied.policy.principal(user)
+            principal = applied.policy.principal(Identity(user))
             for grant in (grant for role in member.roles for grant in applied.policy.roles[role]):
                 if grant.employees.kind is ScopeKind.SELF and principal.employee is None:
                     continue

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lake.errors import DeniedError
 from lake.rules.contract import Contract
 from lake.rules.document import read_document
-from lake.rules.model import EMPLOYEE_COLUMN
+from lake.rules.model import EMPLOYEE_COLUMN, Identity
 from lake.rules.policy import EmployeeForm, Grant, Policy, column_types, decide, scope_employees
 
 ALLOW, DENY = "allow", "deny"
@@ -100,7 +100,7 @@ def check_expectations(expectations: Sequence[Expectation], policy: Policy) -> l
 
 def _complaint(item: Expectation, policy: Policy) -> str:
     try:
-        principal = policy.principal(item.user)
+        principal = policy.principal(Identity(item.user))
     except DeniedError:
         return "" if item.expect == DENY else "denied: the policy does not know the user"
     decision = decide(policy, principal, item.purpose, item.dataset, item.role)

@@ -77,8 +77,23 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who authentication says is there.
+
+    Attributes:
+        groups: as an identity provider names them; the policy says which roles they hold.
+        employee, attributes: from verified claims; what the policy says of the user wins over them.
+    """
+
+    user: str
+    groups: tuple[str, ...] = ()
+    employee: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as established by authentication; ``attributes`` come from the policy, never from the caller."""
+    """Who asks, with the roles that the policy gives them; nothing here comes from the caller unverified."""
 
     user: str
     roles: tuple[str, ...]

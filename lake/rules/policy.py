@@ -20,6 +20,7 @@ from lake.rules.model import (
     SENSITIVITY_COLUMN,
     TIME_COLUMN,
     TYPE_COLUMN,
+    Identity,
     Principal,
 )
 from lake.rules.row_filter import Expression
@@ -126,16 +127,16 @@ class Policy:
     text: str
     digest: str
 
-    def principal(self, user: str) -> Principal:
-        """The principal of a user.
+    def principal(self, who: Identity) -> Principal:
+        """The principal that an identity is.
 
         Raises:
             DeniedError: the policy does not know them.
         """
-        member = self.users.get(user)
+        member = self.users.get(who.user)
         if member is None:
             raise DeniedError("access denied", hint="ask the owner of the lake for a grant")
-        return Principal(user, member.roles, member.employee, member.attributes)
+        return Principal(who.user, member.roles, member.employee, member.attributes)
 
 
 @dataclass(frozen=True, slots=True)

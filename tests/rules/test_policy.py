@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lake.errors import DeniedError, DocumentError
 from lake.rules.contract import parse_contract
 from lake.rules.masks import MaskKind
-from lake.rules.model import Principal
+from lake.rules.model import Identity, Principal
 from lake.rules.policy import (
     EmployeeForm,
     Grant,
@@ -38,7 +38,7 @@ def policy(policy_text, contracts):
 
 def ask(policy, user, purpose, dataset="desktop", role=None):
     """The decision for a user."""
-    return decide(policy, policy.principal(user), purpose, dataset, role)
+    return decide(policy, policy.principal(Identity(user)), purpose, dataset, role)
 
 
 def test_a_policy_is_read_wholly(policy, policy_text):
@@ -57,8 +57,8 @@ def test_a_policy_is_read_wholly(policy, policy_text):
     assert grant.window == Window(date(2026, 1, 1), date(2026, 3, 31), 90)
     assert (grant.limits.rows, grant.limits.bytes, grant.limits.seconds) == (1_000, 1_000_000, 30)
     assert policy.users["bob"].roles == ("member", "analyst")
-    assert policy.principal("ann@example.org").attribute("team") == "red"
-    assert policy.principal("ann@example.org").attribute("other") is None
+    assert policy.principal(Identity("ann@example.org")).attribute("team") == "red"
+    assert policy.principal(Identity("ann@example.org")).attribute("other") is None
     assert policy.text == policy_text
 
 
@@ -107,24 +107,24 @@ def test_one_grant_decides_or_none(policy, user, purpose, role, granted):
     decision = ask(policy, user, purpose, role=role)
     if granted is None:
         assert isinstance(decision, Refusal)
-        assert datasets_for(policy, policy.principal(user), purpose, role) == []
+        assert datasets_for(policy, policy.principal(Identity(user)), purpose, role) == []
     else:
         assert isinstance(decision, Grant)
         assert decision.role == granted
-        assert datasets_for(policy, policy.principal(user), purpose, role) == [decision]
+        assert datasets_for(policy, policy.principal(Identity(user)), purpose, role) == [decision]
     assert isinstance(ask(policy, user, purpose, dataset="other", role=role), Refusal)
 
 
 def test_purposes_do_not_mix(policy):
     """Only grants for the asked purpose apply."""
-    grants = applicable(policy, policy.principal("bob"), "security")
+    grants = applicable(policy, policy.principal(Identity("bob")), "security")
     assert {grant.role for each in grants.values() for grant in each} == {"analyst"}
-    assert applicable(policy, policy.principal("bob"), "payroll") == {}
+    assert applicable(policy, policy.principal(Identity("bob")), "payroll") == {}
 
 
 def test_scopes_name_employees(policy):
     """All is no list, self is the principal alone, a cohort is its members, and nobody is an empty set."""
-    bob, eve = policy.principal("bob"), policy.principal("eve")
+    bob, eve = policy.principal(Identity("bob")), policy.principal(Identity("eve"))
     member, analyst = policy.roles["member"][0], policy.roles["analyst"]
     assert scope_employees(member, bob) == {"mk-1"}
     assert scope_employees(member, eve) == frozenset()
@@ -138,7 +138,7 @@ def test_an_unknown_user_learns_nothing(policy):
     messages = set()
     for user in ("nobody", "analyst", "mk-1", "", "BOB", "bob "):
         with pytest.raises(DeniedError) as caught:
-            policy.principal(user)
+            policy.principal(Identity(user))
         messages.add((str(caught.value), tuple(caught.value.details)))
     assert len(messages) == 1
     assert not any(word in str(messages) for word in ("bob", "desktop", "analyst", "security"))
