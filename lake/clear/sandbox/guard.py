@@ -34,7 +34,8 @@ class AdmittedQuery:
     """What the gateway needs to know of a query that may run.
 
     Attributes:
-        sql: the text, unchanged.
+        sql: the text of the SELECT, unchanged; with ``explain``, blanks stand where EXPLAIN stood.
+        explain: its plan is asked for, not its rows: run ``EXPLAIN `` and ``sql``.
         tables: granted datasets that it references, as the grant spells them.
         functions: names of the functions and operators that it calls.
         parameters: names of its prepared parameters (``"1"`` for ``?`` and ``$1``), sorted.
@@ -50,13 +51,14 @@ class AdmittedQuery:
     constraints: Mapping[str, TableConstraints]
     fingerprint: str
     literals: tuple[str, ...]
+    explain: bool = False
 
 
 def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> AdmittedQuery:
     """Admit a statement over the granted tables, or refuse it.
 
     Args:
-        statement: from ``syntax.parse``.
+        statement: from ``syntax.statement``; its tree may hold anything that JSON can.
         tables: granted dataset name -> names of its visible columns.
 
     Raises:
@@ -68,16 +70,18 @@ def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> Admitt
         query(walk, statement.tree, frozenset())
         bounds = constraints(statement.tree, tables)
         digest = fingerprint(statement.tree)
+        parameters = tuple(sorted(walk.parameters))
     except RecursionError:
         raise QueryRefusedError("the query is nested too deeply") from None
-    except (AttributeError, IndexError, KeyError, TypeError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise unknown("structure") from None
     return AdmittedQuery(
         sql=statement.sql,
         tables=frozenset(walk.tables),
         functions=frozenset(walk.functions),
-        parameters=tuple(sorted(walk.parameters)),
+        parameters=parameters,
         constraints=bounds,
         fingerprint=digest,
         literals=tuple(walk.literals),
+        explain=statement.explain,
     )

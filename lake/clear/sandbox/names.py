@@ -36,6 +36,12 @@ def _shown(name: str) -> str:
     return name if _PLAIN_NAME.fullmatch(name) else "of this name"
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise unknown("value")
+    return value
+
+
 def _unqualified(node: Tree, *, schema: str, catalog: str, what: str) -> None:
     if node.get(schema) or node.get(catalog) or len(node["qualified_name"]["path"]) != 1:
         raise QueryRefusedError(f"{what} names take no schema or catalog")
@@ -113,11 +119,11 @@ def _column(walk: Walk, node: Tree) -> None:
 
 
 def _parameter(walk: Walk, node: Tree) -> None:
-    walk.parameters.add(node["identifier"])
+    walk.parameters.add(_text(node["identifier"]))
 
 
 def _constant(walk: Walk, node: Tree) -> None:
-    text = node["literal"]["text"]
+    text = _text(node["literal"]["text"])
     if text and len(walk.literals) < MAX_LITERALS:
         walk.literals.append(text)
 

@@ -11,6 +11,7 @@ nesting (5,000 parentheses in FROM take 15 s and 2.6 GB). Brackets are found by 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from lake.clear.sandbox import explain
 from lake.errors import QueryRefusedError
 
 MAX_CHARACTERS = 100_000
@@ -40,6 +42,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 _BRACKETS = {b"(": 1, b"[": 1, b"{": 1, b")": -1, b"]": -1, b"}": -1}
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+_POSITION = re.compile(r"[0-9]{1,9}", re.ASCII)
 _TOO_DEEP = "the query is nested too deeply"
 
 Tree = dict[str, Any]
@@ -47,10 +50,17 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One SELECT: the text as it came, and the syntax tree of its query node."""
+    """One SELECT.
+
+    Attributes:
+        sql: its text as it came; blanks stand where EXPLAIN stood.
+        tree: the syntax tree of its query node.
+        explain: only its plan is asked for: ``EXPLAIN `` and ``sql`` are to be run.
+    """
 
     sql: str
     tree: Tree
+    explain: bool = False
 
 
 class _Parser:
@@ -79,33 +89,64 @@ def _parser() -> _Parser:
 
 
 def parse(sql: str) -> Statement:
-    """Parse one SELECT statement.
+    """Parse one SELECT statement, or EXPLAIN of one, here and now: ``serialize``, then ``statement``."""
+    return statement(sql, serialize(sql))
+
+
+def serialize(sql: str) -> str:
+    """Have DuckDB parse a text and return its own JSON of the tree, or of its syntax error. Runs native code.
 
     Raises:
-        QueryRefusedError: too long, too deep, not text, a syntax error (with line and column), not exactly one
-            statement, or not a SELECT. The message quotes nothing of the text.
+        QueryRefusedError: too long, too deep, not text, or more than the parser can take.
     """
     encoded = _check_text(sql)
     try:
         _check_brackets(encoded)
-        serialized = _parser().serialize(sql)
+        return _parser().serialize(explain.split(sql)[1])
     except (duckdb.Error, RuntimeError, MemoryError):
         _parser.cache_clear()  # an internal error may leave the database unusable
         raise QueryRefusedError("the query cannot be parsed") from None
+
+
+def statement(sql: str, serialized: str) -> Statement:
+    """Read what ``serialize`` returned for this text. Pure Python; the JSON may come from anyone.
+
+    Raises:
+        QueryRefusedError: a syntax error (with line and column), not exactly one statement, not a SELECT, too large,
+            too deep, or not what DuckDB writes. The message quotes nothing of the text.
+    """
+    _check_text(sql)
     if len(serialized) > MAX_TREE_CHARACTERS:
         raise QueryRefusedError("the query is too large once parsed", hint="fewer grouping sets or shorter lists")
     try:
-        document = json.loads(serialized)
+        document = json.loads(serialized, parse_constant=_refuse_constant)
     except RecursionError:
         raise QueryRefusedError(_TOO_DEEP) from None
-    if document["error"]:
+    except ValueError:
+        raise _unreadable() from None
+    if not isinstance(document, dict):
+        raise _unreadable()
+    if document.get("error") is not False:
         raise _syntax_error(sql, document)
-    statements = document["statements"]
+    statements = document.get("statements")
+    if not isinstance(statements, list) or not all(isinstance(item, dict) for item in statements):
+        raise _unreadable()
     if len(statements) != 1:
         raise QueryRefusedError(f"expected one SELECT statement, got {len(statements)}")
-    tree = statements[0]["node"]
-    _check_tree_depth(tree)
-    return Statement(sql, tree)
+    tree = statements[0].get("node")
+    if not isinstance(tree, dict):
+        raise _unreadable()
+    _check_tree(tree)
+    explained, select = explain.split(sql)
+    return Statement(select, tree, explained)
+
+
+def _unreadable() -> QueryRefusedError:
+    return QueryRefusedError("the query cannot be parsed")
+
+
+def _refuse_constant(_name: str) -> None:
+    raise ValueError("not a number of JSON")
 
 
 def _check_text(sql: str) -> bytes:
@@ -147,27 +188,38 @@ def _check_brackets(encoded: bytes) -> None:
                 raise QueryRefusedError(f"ROLLUP and CUBE take at most {MAX_ROLLUP_COLUMNS} columns")
 
 
-def _check_tree_depth(tree: Tree) -> None:
+def _check_tree(tree: Tree) -> None:
+    """Bound the depth, and let no text pass that cannot be encoded later on."""
     level: list[Any] = [tree]
     for _ in range(MAX_TREE_DEPTH):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
+        below = []
+        for node in level:
+            for child in (*node, *node.values()) if isinstance(node, dict) else node:
+                if isinstance(child, dict | list):
+                    below.append(child)
+                elif isinstance(child, str) and not child.isascii():
+                    _check_encodes(child)
+        if not below:
             return
+        level = below
     raise QueryRefusedError(_TOO_DEEP, hint="split long chains of operators or joins with WITH")
+
+
+def _check_encodes(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise QueryRefusedError("the query is not valid Unicode text") from None
 
 
 def _syntax_error(sql: str, document: Tree) -> QueryRefusedError:
     """Say where, never what: DuckDB's own message quotes the text."""
-    if document.get("error_type") == "not implemented":
+    if document.get("error_message") == "Only SELECT statements can be serialized to json!":
         return QueryRefusedError("only SELECT statements are allowed")
-    if "position" not in document:
+    position = document.get("position")
+    if not isinstance(position, str) or not _POSITION.fullmatch(position):
         return QueryRefusedError("the query is not valid SQL")
-    before = sql.encode()[: int(document["position"])].decode(errors="ignore")
+    before = sql.encode()[: int(position)].decode(errors="ignore")
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
     return QueryRefusedError(f"syntax error at line {line}, column {column}", line=line, column=column)
