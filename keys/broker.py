@@ -215,6 +215,14 @@ class Broker:
         """The same of many files."""
         self.open_deks(requests, compromised=True, suspended=True)
 
+    def check_open(self, requests: Sequence[DekRequest]) -> None:
+        """Whether these DEKs would be given now, to who holds them already; nothing is handed out.
+
+        Raises:
+            KeysError: one would not: a key was disabled, replaced or destroyed since.
+        """
+        self.open_deks(requests)
+
     def open_deks(
         self, requests: Sequence[DekRequest], *, compromised: bool = False, suspended: bool = False
     ) -> list[bytes]:

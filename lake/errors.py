@@ -75,6 +75,12 @@ class LimitExceededError(LakeError):
     code = "limit_exceeded"
 
 
+class QueryCancelledError(LakeError):
+    """The query was broken off because its caller asked for that, or is gone."""
+
+    code = "cancelled"
+
+
 class BatchRefusedError(LakeError):
     """A batch did not land, and nothing of it did."""
 

@@ -19,12 +19,24 @@ class Settings:
         release_bytes: bytes of a result that one audit OUTCOME covers; a larger result has several.
         engine_memory: DuckDB's memory limit in bytes.
         threads: threads for encryption and for the engine.
+        sandboxes_ready: sandboxes of a gateway that wait for use.
+        sandboxes_most: sandboxes in use at a time; a query waits for one at most ``sandbox_patience`` seconds.
+        sandbox_memory: bytes that one query may use behind a gateway.
+        sandbox_seconds: of a query whose grant names no limit.
+        slice_cache: bytes of slices kept between queries behind a gateway, for ``slice_seconds``; 0 keeps none.
     """
 
     landing_bytes: int = 96 * MIB
     release_bytes: int = 16 * MIB
     engine_memory: int = 4096 * MIB
     threads: int = os.cpu_count() or 2
+    sandboxes_ready: int = 4
+    sandboxes_most: int = 16
+    sandbox_patience: float = 10.0
+    sandbox_memory: int = 1024 * MIB
+    sandbox_seconds: float = 3600.0
+    slice_cache: int = 1024 * MIB
+    slice_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ REPEATABLE = frozenset(
         "control_secrets",
         "anchor",
         "advance_anchor",
+        "check_open",
+        "epoch",
         "announce",
         "wrap",
         "releases",

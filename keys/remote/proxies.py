@@ -163,11 +163,18 @@ class RemoteBroker:
         """
         self.check_wraps([request])
 
+    def check_open(self, requests: Sequence[DekRequest]) -> None:
+        """Whether these DEKs would be given now."""
+        self._check("check_open", requests)
+
     def check_wraps(self, requests: Sequence[DekRequest]) -> None:
         """The same of many files."""
+        self._check("check_wraps", requests)
+
+    def _check(self, call: str, requests: Sequence[DekRequest]) -> None:
         for start in range(0, len(requests), CHECKED_AT_ONCE):
             page = requests[start : start + CHECKED_AT_ONCE]
-            self._client.call("check_wraps", {"requests": [m.request_fields(each) for each in page]})
+            self._client.call(call, {"requests": [m.request_fields(each) for each in page]})
 
 
 class RemoteKeyStore:
@@ -178,6 +185,10 @@ class RemoteKeyStore:
 
     def __repr__(self) -> str:
         return f"RemoteKeyStore({self._client.lake!r})"
+
+    def epoch(self) -> int:
+        """The key epoch."""
+        return m.number(self._client.call("epoch", {}))
 
     def anchor(self, name: str) -> tuple[int, bytes]:
         """What was last seen of the audit log (size, root) or the catalog (commit, MAC); (0, b"") at first."""

@@ -23,7 +23,7 @@ _OPENING = frozenset({"control_secrets", "anchor", "advance_anchor"})
 """What it takes to open a lake and to append to its audit log."""
 
 CALLS: Mapping[Role, frozenset[str]] = {
-    Role.GATEWAY: _OPENING | {"release", "releases", "counts"},
+    Role.GATEWAY: _OPENING | {"release", "check_open", "epoch", "releases", "counts"},
     Role.INGEST: _OPENING | {"announce", "wrap", "new_subjects", "take_events"},
     Role.JOBS: _OPENING | {"release", "announce", "wrap", "take_events", "counts"},
     Role.OPERATOR: _OPENING | {"check_wraps", "verify", "counts", "releases"},

@@ -74,6 +74,8 @@ class Service:
             "release": self._release,
             "releases": self._releases,
             "counts": self._counts,
+            "epoch": self._epoch,
+            "check_open": self._check_open,
             "check_wraps": self._check_wraps,
             "verify": self._verified,
         }
@@ -180,6 +182,13 @@ class Service:
     def _counts(self, _: Peer, given: Value) -> Value:
         m.fields(given)
         return self._store.counts()
+
+    def _epoch(self, _: Peer, given: Value) -> Value:
+        m.fields(given)
+        return self._store.epoch()
+
+    def _check_open(self, _: Peer, given: Value) -> Value:
+        self._broker.check_open([m.request_of(each) for each in m.items(m.fields(given, "requests")["requests"])])
 
     def _check_wraps(self, _: Peer, given: Value) -> Value:
         self._broker.check_wraps([m.request_of(each) for each in m.items(m.fields(given, "requests")["requests"])])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,10 @@ class Planned:
             DekRequest(binding(file), WrappedDek(file.kek_id, file.kek_version, file.wrapped_dek))
             for file, _ in self.files
         ]
+
+    def only(self, files: frozenset[str]) -> Planned:
+        """The same with some of the files alone."""
+        return replace(self, files=[(file, number) for file, number in self.files if file.file_id in files])
 
     def scope(self) -> dict[str, dict[str, str]]:
         """Employees by sensitivity and month, for the INTENT entry."""

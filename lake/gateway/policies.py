@@ -36,6 +36,10 @@ class Policies:
         row = self._home.catalog.current_policy()
         return None if row is None else self._open(*row)
 
+    def mark(self) -> int:
+        """A number that grows whenever a policy is applied, quick to read."""
+        return self._home.catalog.newest_policy()
+
     def history(self) -> list[AppliedPolicy]:
         """Every policy that was in force, oldest first."""
         return [

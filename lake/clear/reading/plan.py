@@ -31,6 +31,26 @@ class FileToRead:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Whose rows: an employee's dense number and the rows' sensitivity."""
+
+    number: int
+    sensitivity: int
+
+
+Era = tuple[str, int]
+"""The digest of the policy in force and the key epoch: what was read in another era is never used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceKey:
+    """What a slice's rows depend on: the era, and a digest of all else."""
+
+    era: Era
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SealedPlan:
     """How one dataset becomes one slice.
 

@@ -7,7 +7,7 @@ hides no row of the files and masks no column; otherwise after both, so that it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 from lake.clear.reading.decode import fragment
 from lake.clear.reading.filter import FilterCompiler, columns_of
 from lake.clear.reading.mask import apply_mask
-from lake.clear.reading.plan import FileToRead, SealedPlan
+from lake.clear.reading.plan import FileToRead, SealedPlan, SliceKey, Source
 from lake.errors import IntegrityError, LakeError
 from lake.rules.masks import MaskKind
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
@@ -38,17 +38,22 @@ class Touched:
     numbers: dict[int, set[int]] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
 
-    def add(self, file: FileToRead, rows: int) -> None:
-        """Count rows of one file."""
-        self.numbers.setdefault(file.sensitivity, set()).add(file.number)
-        self.rows[file.sensitivity] = self.rows.get(file.sensitivity, 0) + rows
+    def add(self, source: Source, rows: int) -> None:
+        """Count rows of one employee and sensitivity."""
+        self.numbers.setdefault(source.sensitivity, set()).add(source.number)
+        self.rows[source.sensitivity] = self.rows.get(source.sensitivity, 0) + rows
 
 
 class Slice:
-    """The permitted rows of one sealed plan. ``failure`` keeps the typed error of a scan that broke off."""
+    """The permitted rows of one sealed plan. ``failure`` keeps the typed error of a scan that broke off.
 
-    def __init__(self, plan: SealedPlan) -> None:
+    Args:
+        key: what the rows depend on, if a scan may be kept for a later query.
+    """
+
+    def __init__(self, plan: SealedPlan, key: SliceKey | None = None) -> None:
         self.schema = plan.schema
+        self.key = key
         self.touched = Touched()
         self.failure: LakeError | None = None
         self._plan = plan
@@ -87,28 +92,34 @@ class Slice:
         with self._lock:
             return {level: (self.touched.rows[level], frozenset(who)) for level, who in self.touched.numbers.items()}
 
+    def touch(self, touched: Mapping[Source, int]) -> None:
+        """Count rows that now leave the slice."""
+        with self._lock:
+            for source, rows in touched.items():
+                self.touched.add(source, rows)
+
     def scan(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> pa.RecordBatchReader:
         """A fresh stream of the slice.
 
         Args:
-            columns: visible columns wanted, in this order; None for all.
+            columns: visible columns, in the order wanted; None means all.
             condition: constant comparisons of visible columns; only rows for which it is true are wanted.
         """
         wanted = list(self.schema.names if columns is None else columns)
-        if not set(wanted) <= set(self.schema.names):
-            raise LakeError("a column outside the slice was asked for")
-        schema = pa.schema([self.schema.field(name) for name in wanted])
-        return pa.RecordBatchReader.from_batches(schema, self._guarded(wanted, condition, schema))
+        schema = self._chosen(wanted)
+        return pa.RecordBatchReader.from_batches(schema, self._leaving(wanted, condition))
 
-    def _guarded(
-        self, wanted: list[str], condition: pc.Expression | None, schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
+    def tagged(
+        self, columns: Sequence[str], condition: pc.Expression | None
+    ) -> Iterator[tuple[Source, pa.RecordBatch]]:
+        """The same as ``scan``, each batch with whose rows it holds; they are not counted as having left."""
+        schema = self._chosen(columns)
         try:
-            for file, batch in self._permitted(wanted, condition):
+            for file, batch in self._permitted(list(columns), condition):
                 if batch.num_rows:
-                    with self._lock:
-                        self.touched.add(file, batch.num_rows)
-                    yield pa.RecordBatch.from_arrays([batch[name] for name in wanted], schema=schema)
+                    arrays = [batch[name] for name in columns]
+                    rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else batch.select([])
+                    yield Source(file.number, file.sensitivity), rows
         except LakeError as error:
             self.failure = error
             raise
@@ -119,6 +130,16 @@ class Slice:
                 hint="'lake doctor' lists every damaged file; restore it from a backup",
             )
             raise self.failure from None
+
+    def _chosen(self, columns: Sequence[str]) -> pa.Schema:
+        if not set(columns) <= set(self.schema.names):
+            raise LakeError("a column outside the slice was asked for")
+        return pa.schema([self.schema.field(name) for name in columns])
+
+    def _leaving(self, columns: list[str], condition: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+        for source, batch in self.tagged(columns, condition):
+            self.touch({source: batch.num_rows})
+            yield batch
 
     def _permitted(
         self, wanted: list[str], condition: pc.Expression | None

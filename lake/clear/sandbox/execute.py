@@ -1,4 +1,4 @@
-"""Running one admitted query over slices, streaming.
+"""Running one admitted query over slices, streaming, in this process; the sandbox process uses its parts.
 
 DuckDB reads a slice through its scanner for pyarrow datasets: it asks for columns and, as data, for comparisons with
 constants; nothing else goes from here to the reading side. Errors of the engine leave as a class, never as its text,
@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import duckdb
@@ -18,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from lake.errors import LakeError, LimitExceededError, QueryFailedError, QueryRefusedError
+from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits, failed, misfit
+from lake.errors import LakeError, LimitExceededError
 
 BATCH_ROWS = 122_880
-_LOCKED_DOWN = {
+_LOCKED_DOWN: dict[str, Any] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false",
@@ -29,6 +29,7 @@ _LOCKED_DOWN = {
     "allow_community_extensions": "false",
     "temp_directory": "",
     "max_temp_directory_size": "0B",
+    "async_threads": 0,  # they read files, of which there are none
 }
 
 
@@ -42,24 +43,6 @@ class SliceLike(Protocol):
         """A fresh stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxLimits:
-    """What one query may use; memory in bytes, 0 for the engine's default."""
-
-    threads: int
-    memory: int
-    seconds: float | None = None
-
-
-@dataclass(slots=True)
-class Running:
-    """A query under way: its result's schema and its batches."""
-
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
-    close: Callable[[], None] = field(repr=False)
-
-
 class _Scannable:
     """A Scanner as DuckDB uses one."""
 
@@ -71,39 +54,60 @@ class _Scannable:
         return self._reader
 
 
-class _SliceTable(ds.InMemoryDataset):  # type: ignore[misc]
+class SliceTable(ds.InMemoryDataset):  # type: ignore[misc]
     """A slice in the shape of a pyarrow dataset, the one kind of source that DuckDB pushes projections down to."""
 
-    def __init__(self, source: SliceLike) -> None:
-        super().__init__(source.schema.empty_table(), source.schema)
-        self._source = source
+    def __init__(self, schema: pa.Schema, scan: Callable[[Sequence[str] | None, Any], pa.RecordBatchReader]) -> None:
+        super().__init__(schema.empty_table(), schema)
+        self._scan = scan
         self.scanned = False
 
     def scanner(self, columns: Any = None, filter: Any = None, **_options: Any) -> Any:  # noqa: A002
         """Called by DuckDB for every scan of the table."""
         self.scanned = True
-        return _Scannable(self._source.scan(columns, filter))
+        return _Scannable(self._scan(columns, filter))
 
 
-def run(
-    sql: str, slices: Mapping[str, SliceLike], parameters: Sequence[Any] | Mapping[str, Any], limits: SandboxLimits
-) -> Running:
+def opened() -> duckdb.DuckDBPyConnection:
+    """An empty database that reaches nothing outside itself, with no thread of its own yet."""
+    connection = duckdb.connect(":memory:", config={**_LOCKED_DOWN, "threads": 1})
+    connection.execute("SET TimeZone = 'UTC'").fetchall()
+    connection.execute("SET enable_progress_bar = false").fetchall()  # it would be drawn on stdout, into the result
+    return connection
+
+
+def settled(connection: duckdb.DuckDBPyConnection, threads: int, memory: int) -> None:
+    """Give it threads and memory (bytes, 0 for the engine's default), and no setting changes after that."""
+    connection.execute(f"SET threads = {int(threads)}").fetchall()
+    if memory:
+        connection.execute(f"SET memory_limit = '{int(memory)}B'").fetchall()
+    connection.execute("SET lock_configuration = true").fetchall()
+
+
+def started(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters) -> pa.RecordBatchReader:
+    """Start an admitted query; it may raise whatever the engine raises."""
+    relation = connection.sql(sql, params=parameters or None)
+    return relation.to_arrow_reader(BATCH_ROWS)
+
+
+def shape(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters) -> pa.Schema:
+    """Columns of an admitted query's result, which is bound and not run; it may raise what the engine raises."""
+    # The line ends a comment that the query may end with.
+    return started(connection, f"SELECT * FROM ({sql}\n) LIMIT 0", parameters).schema  # noqa: S608 - admitted
+
+
+def run(sql: str, slices: Mapping[str, SliceLike], parameters: Parameters, limits: SandboxLimits) -> Running:
     """Start a query that the guard has admitted.
 
     Raises:
         QueryRefusedError: the engine does not accept it over these columns; it says why, as no row was read yet.
         QueryFailedError, LimitExceededError: it failed while it ran.
     """
-    config: dict[str, Any] = dict(_LOCKED_DOWN, threads=limits.threads)
-    if limits.memory:
-        config["memory_limit"] = f"{limits.memory}B"
-    connection = duckdb.connect(":memory:", config=config)
-    tables = {name: _SliceTable(source) for name, source in slices.items()}
+    connection = opened()
+    tables = {name: SliceTable(source.schema, source.scan) for name, source in slices.items()}
     for name, table in tables.items():
         connection.register(name, table)
-    connection.execute("SET TimeZone = 'UTC'").fetchall()
-    connection.execute("SET enable_progress_bar = false").fetchall()  # it would be drawn on stdout, into the result
-    connection.execute("SET lock_configuration = true").fetchall()
+    settled(connection, limits.threads, limits.memory)
     deadline = _Deadline(connection, limits.seconds)
 
     def close() -> None:
@@ -117,11 +121,10 @@ def run(
             return failures[0]
         if deadline.passed:
             return LimitExceededError(f"the query ran longer than {limits.seconds:g} s", hint="narrow it")
-        return _engine_error(error, untouched=not any(table.scanned for table in tables.values()))
+        return failure_of(error, untouched=not any(table.scanned for table in tables.values()))
 
     try:
-        relation = connection.sql(sql, params=parameters or None)
-        reader = relation.to_arrow_reader(BATCH_ROWS)
+        reader = started(connection, sql, parameters)
     except Exception as error:  # noqa: BLE001 - the engine's text must not pass, whatever it is
         close()
         raise translated(error) from None
@@ -136,7 +139,26 @@ def run(
         finally:
             close()
 
-    return Running(reader.schema, batches(), close)
+    return Running(reader.schema, batches(), close, connection.interrupt)
+
+
+def described(sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
+    """Columns of an admitted query's result; nothing is read.
+
+    Raises:
+        QueryRefusedError: it does not fit the columns.
+    """
+    connection = opened()
+    for name, schema in schemas.items():
+        connection.register(name, schema.empty_table())
+    settled(connection, 1, 0)
+    try:
+        return shape(connection, sql, parameters)
+    except Exception as error:  # noqa: BLE001 - the engine's text must not pass, whatever it is
+        raise failure_of(error, untouched=True) from None
+    finally:
+        with suppress(duckdb.Error):
+            connection.close()
 
 
 class _Deadline:
@@ -163,21 +185,22 @@ class _Deadline:
 
 _BIND_TIME = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
 _CLASSES = (
-    ("Out of Memory Error:", duckdb.OutOfMemoryException, "out of memory: narrow the query or aggregate earlier"),
-    ("Conversion Error:", duckdb.ConversionException, "a value could not be converted: use TRY_CAST"),
-    ("Out of Range Error:", duckdb.OutOfRangeException, "a number went out of its range"),
-    ("Invalid Input Error:", duckdb.InvalidInputException, "a function did not accept its input"),
-    ("INTERRUPT Error:", duckdb.InterruptException, "it was interrupted"),
+    ("Out of Memory Error:", duckdb.OutOfMemoryException),
+    ("Conversion Error:", duckdb.ConversionException),
+    ("Out of Range Error:", duckdb.OutOfRangeException),
+    ("Invalid Input Error:", duckdb.InvalidInputException),
+    ("INTERRUPT Error:", duckdb.InterruptException),
 )
-"""How the engine's text begins, its class, and what it means: through an Arrow stream only the text comes."""
+"""How the engine's text begins, and its class: through an Arrow stream only the text comes."""
 
 
-def _engine_error(error: Exception, *, untouched: bool) -> LakeError:
+def failure_of(error: Exception, *, untouched: bool) -> LakeError:
     """The engine's error without its text; a complaint about names and types passes while no row was read."""
     if untouched and isinstance(error, _BIND_TIME):
-        first = str(error).split("\n", 1)[0][:300]
-        return QueryRefusedError(f"the query does not fit the tables: {first}", hint="check names and types")
-    for beginning, kind, meaning in _CLASSES:
+        return misfit(str(error))
+    if isinstance(error, MemoryError):
+        return failed("OutOfMemoryException")
+    for beginning, kind in _CLASSES:
         if isinstance(error, kind) or str(error).startswith(beginning):
-            return QueryFailedError(f"the query failed: {meaning}", engine=kind.__name__)
-    return QueryFailedError("the query failed in the engine")
+            return failed(kind.__name__)
+    return failed("")

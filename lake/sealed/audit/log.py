@@ -157,6 +157,16 @@ class AuditLog:
             self._replica.seal()
             return range(start, start + len(entries))
 
+    def check_writable(self) -> None:
+        """Whether entries can be added, as far as is known without adding one.
+
+        Raises:
+            AuditUnavailableError: a write has failed, or the log was opened to be read.
+        """
+        with self._mutex:
+            if self._signer is None or self._failed:
+                raise _read_only()
+
     def entry(self, index: int) -> bytes:
         """The entry at `index`, checked against the signed root."""
         with self._reading():
@@ -242,7 +252,7 @@ class AuditLog:
     def _writing(self) -> Iterator[CheckpointSigner]:
         with self._mutex:
             if self._signer is None or self._failed:
-                raise AuditUnavailableError("the audit log is read only", hint="check the disk and open the log anew")
+                raise _read_only()
             try:
                 with locked(self._root, exclusive=True):
                     self._replica.refresh()
@@ -258,6 +268,10 @@ class AuditLog:
 def _check_range(value: int, most: int) -> None:
     if not 0 <= value <= most:
         raise UsageError(f"{value} is not within the log", hint=f"the largest possible value is {most}")
+
+
+def _read_only() -> AuditUnavailableError:
+    return AuditUnavailableError("the audit log is read only", hint="check the disk and open the log anew")
 
 
 def _unreadable() -> AuditUnavailableError:

@@ -116,6 +116,11 @@ class Catalog:
             row = connection.execute(query).one_or_none()
         return None if row is None else (row.digest, row.sealed)
 
+    def newest_policy(self) -> int:
+        """The commit that put the policy in force there, 0 if there is none."""
+        with self.database.reading() as connection:
+            return connection.execute(sa.select(sa.func.max(tables.policies.c.seq))).scalar() or 0
+
     def add_employees(self, entries: Sequence[tuple[Subject, bytes, bytes]]) -> chain.Head | None:
         """Enter (subject, lookup tag, sealed id); None if another process has entered one of them first."""
         rows = [

@@ -46,6 +46,8 @@ GRANTED = {
     "new_subjects": {"ingest"},
     "take_events": {"ingest", "jobs"},
     "check_wraps": {"operator"},
+    "check_open": {"gateway"},
+    "epoch": {"gateway"},
     "verify": {"operator"},
 }
 
@@ -63,6 +65,8 @@ def given(call: str) -> dict[str, Any]:
         "wrap": {"dek": bytes(32), "binding": m.binding_fields(file), "kek_id": "k", "version": 1, "epoch": 1},
         "new_subjects": {"count": 1},
         "check_wraps": {"requests": [request]},
+        "check_open": {"requests": [request]},
+        "epoch": {},
     }.get(call, {})
 
 

@@ -1,0 +1,192 @@
+"""The process that runs user SQL: one query, then it is gone. It holds the slice that it is sent, and nothing else.
+
+It has no key, no path, no hidden row, and one end of an unnamed pair of sockets. It answers ``parse`` and ``describe``
+any number of times, ``run`` once. Its memory, time and system calls are fenced in before it sees a byte of SQL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lake.clear.sandbox import execute, fences, pushdown, syntax
+from lake.clear.sandbox.answers import Parameters
+from lake.clear.sandbox.channel import Channel, ChannelError, Message
+from lake.errors import QueryRefusedError
+
+MOST_BATCH = 16 << 20
+"""Bytes beyond which a batch of the result is sent in pieces."""
+_PROT_READ, _MAP_SHARED, _MAP_POPULATE = 1, 1, 0x8000
+
+
+def serve(connection: duckdb.DuckDBPyConnection, channel: Channel, memory: int, seconds: int) -> None:
+    """Serve one session on a database that is open already; see ``execute.opened``."""
+    channel.send({"ready": fences.raised(memory, seconds)})
+    while True:
+        message = channel.receive()
+        match message.fields["do"]:
+            case "parse":
+                channel.send(*_parsed(str(message.fields["sql"])))
+            case "describe":
+                channel.send(*_described(connection, message))
+            case "run":
+                _run(connection, channel, message)
+                return
+
+
+def _parsed(sql: str) -> tuple[dict[str, Any], bytes]:
+    try:
+        return {"is": "parsed"}, syntax.serialize(sql).encode()
+    except QueryRefusedError as refusal:
+        return {"is": "refused", "message": refusal.message, "hint": refusal.hint, "details": refusal.details}, b""
+
+
+def _described(connection: duckdb.DuckDBPyConnection, message: Message) -> tuple[dict[str, Any], Any]:
+    schemas = _schemas(message)
+    try:
+        for name, schema in schemas.items():
+            connection.register(name, schema.empty_table())
+        found = execute.shape(connection, str(message.fields["sql"]), parameters_of(message.fields, message.payload))
+    except Exception as error:  # noqa: BLE001 - whatever the engine raises
+        return _failure(error), b""
+    finally:
+        for name in schemas:
+            connection.unregister(name)
+    return {"is": "schema"}, found.serialize()
+
+
+def _run(connection: duckdb.DuckDBPyConnection, channel: Channel, message: Message) -> None:
+    fields = message.fields
+    feed = _Feed(channel)
+    for name, schema in _schemas(message).items():
+        connection.register(name, execute.SliceTable(schema, _Scans(feed, name, schema).scan))
+    execute.settled(connection, int(fields["threads"]), int(fields["memory"]))
+    try:
+        reader = execute.started(connection, str(fields["sql"]), parameters_of(fields, message.payload))
+        feed.send({"is": "schema"}, reader.schema.serialize())
+        for batch in reader:
+            for piece in _pieces(batch):
+                feed.send({"is": "batch"}, _stream(piece))
+    except ChannelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the engine raises
+        feed.send(_failure(error))
+        return
+    feed.send({"is": "done"})
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """What went wrong: the class of the engine's error; its text counts only if no row was handed over."""
+    failure = execute.failure_of(error, untouched=True)
+    if isinstance(failure, QueryRefusedError):
+        return {"is": "misfit", "text": str(error)[:1000]}
+    return {"is": "failed", "engine": failure.details.get("engine", "")}
+
+
+def _schemas(message: Message) -> dict[str, pa.Schema]:
+    """Schemas of the tables, each in the form of an empty stream."""
+    return {
+        name: pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(text))) for name, text in message.fields["tables"].items()
+    }
+
+
+def parameters_of(fields: Any, payload: pa.Buffer) -> Parameters:
+    """Parameters as they are bound; they come as one row."""
+    if not payload.size:
+        return ()
+    (row,) = pa.ipc.open_stream(payload).read_all().to_pylist()
+    return dict(row) if fields["named"] else list(row.values())
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    rows = batch.num_rows
+    step = max(1, rows * MOST_BATCH // max(batch.nbytes, 1))
+    for start in range(0, rows, step):
+        yield batch.slice(start, step)
+
+
+def _stream(batch: pa.RecordBatch) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+class _Feed:
+    """The channel as DuckDB's threads share it: a question and its answer are not parted."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+
+    def send(self, fields: dict[str, Any], payload: Any = b"") -> None:
+        """Say something."""
+        with self._lock:
+            self._channel.send(fields, payload)
+
+    def ask(self, fields: dict[str, Any]) -> Message:
+        """Say something and wait for the answer."""
+        with self._lock:
+            self._channel.send(fields)
+            return self._channel.receive()
+
+
+class _Scans:
+    """Scans of one table, whose rows lie in memory shared with the reading side, and are not copied."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, feed: _Feed, table: str, schema: pa.Schema) -> None:
+        self._feed = feed
+        self._table = table
+        self._schema = schema
+
+    def scan(self, columns: Sequence[str] | None, condition: pushdown.Condition | None) -> pa.RecordBatchReader:
+        """A fresh stream of the table's rows."""
+        wanted = list(self._schema.names if columns is None else columns)
+        number = next(self._numbers)
+        tree = None if condition is None else condition.tree
+        self._feed.send({"is": "scan", "scan": number, "table": self._table, "columns": wanted, "condition": tree})
+        schema = pa.schema([self._schema.field(name) for name in wanted])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(number))
+
+    def _batches(self, number: int) -> Iterator[pa.RecordBatch]:
+        try:
+            while (answer := self._feed.ask({"is": "next", "scan": number})).descriptor >= 0:
+                with pa.ipc.open_stream(mapped(answer.descriptor, int(answer.fields["size"]))) as reader:
+                    yield from reader
+        finally:
+            self._feed.send({"is": "close", "scan": number})
+
+
+def mapped(descriptor: int, size: int) -> pa.Buffer:
+    """The bytes behind a descriptor, which is closed; unmapped when nothing refers to them any more."""
+    import os  # noqa: PLC0415 - the one call of the system's that this module makes
+
+    try:
+        address = _MMAP(None, size, _PROT_READ, _MAP_SHARED | _MAP_POPULATE, descriptor, 0)
+    finally:
+        os.close(descriptor)
+    if address in {None, ctypes.c_void_p(-1).value}:
+        raise MemoryError
+    owner = _Mapping()
+    weakref.finalize(owner, _MUNMAP, address, size).atexit = False
+    return pa.foreign_buffer(address, size, owner)
+
+
+class _Mapping:
+    """Lives as long as a buffer refers to it."""
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_MMAP, _MUNMAP = _LIBC.mmap, _LIBC.munmap
+_MMAP.restype = ctypes.c_void_p
+_MMAP.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_MUNMAP.argtypes = [ctypes.c_void_p, ctypes.c_size_t]

@@ -1,0 +1,104 @@
+"""Scans of slices kept for a short while, so that the next query over the same slice need not decode it again.
+
+The key of an entry holds everything that the rows depend on: principal, purpose, role, policy, key epoch, files and
+bounds. Whatever of these changes makes it another entry; :meth:`SliceCache.keep_only` also drops the old ones at once.
+Entries lie in shared memory, bounded in bytes and in time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lake.clear.reading.plan import Era, SliceKey
+from lake.clear.serving.chunks import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    columns: frozenset[str]
+    chunks: tuple[Chunk, ...]
+    size: int
+    expires: float
+
+
+class SliceCache:
+    """Bounded and short-lived; safe for many threads.
+
+    Args:
+        most_bytes: of all entries; 0 keeps nothing.
+        seconds: that an entry lives, however often it is used.
+    """
+
+    def __init__(self, most_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most_bytes = most_bytes
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[tuple[SliceKey, str, frozenset[str]], _Entry] = OrderedDict()
+        self._size = 0
+        self._era: Era | None = None
+        self.hits = self.misses = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes held now."""
+        return self._size
+
+    def most_of_one(self) -> int:
+        """Bytes beyond which a scan is not kept: no query turns all others out."""
+        return self.most_bytes // 4
+
+    def keep_only(self, era: Era) -> None:
+        """Drop what belongs to another policy or key epoch."""
+        with self._lock:
+            if era != self._era:
+                self._era = era
+                for key in [key for key in self._entries if key[0].era != era]:
+                    self._drop(key)
+            self._drop_old()
+
+    def find(self, key: SliceKey, condition: str, columns: Sequence[str]) -> tuple[Chunk, ...] | None:
+        """The chunks of a scan with at least these columns under this condition."""
+        wanted = frozenset(columns)
+        with self._lock:
+            self._drop_old()
+            for found in reversed(self._entries):
+                if found[0] == key and found[1] == condition and wanted <= found[2]:
+                    self._entries.move_to_end(found)
+                    self.hits += 1
+                    return self._entries[found].chunks
+            self.misses += 1
+            return None
+
+    def put(self, key: SliceKey, condition: str, columns: Sequence[str], chunks: Sequence[Chunk]) -> None:
+        """Keep a whole scan, unless it is too large or of an era that is over."""
+        size = sum(chunk.size for chunk in chunks)
+        names = frozenset(columns)
+        with self._lock:
+            if size > self.most_of_one() or key.era != self._era:
+                return
+            self._drop((key, condition, names))
+            while self._entries and self._size + size > self.most_bytes:
+                self._drop(next(iter(self._entries)))
+            self._entries[key, condition, names] = _Entry(names, tuple(chunks), size, self._clock() + self._seconds)
+            self._size += size
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._entries.clear()
+            self._size = 0
+
+    def _drop_old(self) -> None:
+        now = self._clock()
+        for key in [key for key, entry in self._entries.items() if entry.expires <= now]:
+            self._drop(key)
+
+    def _drop(self, key: tuple[SliceKey, str, frozenset[str]]) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._size -= entry.size

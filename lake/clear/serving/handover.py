@@ -1,0 +1,119 @@
+"""One scan of a slice on its way to a sandbox: decoded ahead of what is asked for, by two chunks and no more."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake.clear.reading.plan import SliceKey, Source
+from lake.clear.serving.cache import SliceCache
+from lake.clear.serving.chunks import Chunk, chunks
+from lake.errors import LakeError
+
+AHEAD = 2
+
+
+class SliceSource(Protocol):
+    """What is handed over; ``key`` is None for a slice that is not to be kept."""
+
+    schema: pa.Schema
+    key: SliceKey | None
+    failure: LakeError | None
+
+    def tagged(
+        self, columns: Sequence[str], condition: pc.Expression | None
+    ) -> Iterator[tuple[Source, pa.RecordBatch]]:
+        """A fresh scan, each batch with whose rows it holds."""
+
+    def touch(self, touched: Mapping[Source, int]) -> None:
+        """Rows that now leave the slice."""
+
+
+class Handover:
+    """A scan. ``next`` is for one thread, ``close`` for any."""
+
+    def __init__(
+        self,
+        source: SliceSource,
+        columns: Sequence[str],
+        condition: pc.Expression | None,
+        wording: str,
+        cache: SliceCache,
+    ) -> None:
+        self._source = source
+        self._columns = columns
+        self._condition = condition
+        self._wording = wording
+        self._cache = cache
+        self._ready: queue.Queue[Any] = queue.Queue(AHEAD)
+        self._closed = threading.Event()
+        self._kept: Iterator[Chunk] | None = None
+        self._begun = False
+
+    def next(self) -> Chunk | None:
+        """The next chunk, or None at the end.
+
+        Raises:
+            LakeError: the slice cannot be read.
+        """
+        if not self._begun:
+            self._begin()
+        if self._kept is not None:
+            chunk = next(self._kept, None)
+        else:
+            found = self._ready.get()
+            if isinstance(found, LakeError):
+                raise found
+            chunk = found
+        if chunk is not None:
+            self._source.touch(chunk.touched)
+        return chunk
+
+    def close(self) -> None:
+        """Decode no further; whoever waits in ``next`` is let go."""
+        self._closed.set()
+        with suppress(queue.Full):  # then nobody waits
+            self._ready.put_nowait(None)
+
+    def _begin(self) -> None:
+        self._begun = True
+        found = None if self._source.key is None else self._cache.find(self._source.key, self._wording, self._columns)
+        if found is not None:
+            self._kept = iter(found)
+            return
+        threading.Thread(target=self._decode, name="handover", daemon=True).start()
+
+    def _decode(self) -> None:
+        kept: list[Chunk] | None = [] if self._source.key is not None else None
+        size = 0
+        try:
+            schema = pa.schema([self._source.schema.field(name) for name in self._columns])
+            for chunk in chunks(schema, self._source.tagged(self._columns, self._condition)):
+                size += chunk.size
+                if kept is not None:
+                    kept.append(chunk)
+                if size > self._cache.most_of_one():
+                    kept = None
+                if not self._put(chunk):
+                    return
+            if kept is not None and self._source.key is not None:
+                self._cache.put(self._source.key, self._wording, self._columns, kept)
+            self._put(None)
+        except LakeError as error:
+            self._put(error)
+        except Exception:  # noqa: BLE001 - its text could quote a row
+            self._put(LakeError("the slice could not be handed over"))
+
+    def _put(self, item: object) -> bool:
+        """Whether it is still wanted."""
+        while not self._closed.is_set():
+            with suppress(queue.Full):
+                self._ready.put(item, timeout=0.2)
+                return True
+        return False

@@ -1,0 +1,194 @@
+"""From a request to what may be read for it: the policy decides, the guard admits, the catalog picks the files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from lake.clear.arrow_schema import stored_schema
+from lake.clear.reading.plan import Era, SliceKey
+from lake.clear.sandbox import guard, syntax
+from lake.clear.sandbox.answers import Parameters
+from lake.errors import DeniedError, QueryRefusedError, UnavailableError
+from lake.gateway.contracts import Contracts
+from lake.gateway.engines import Session
+from lake.gateway.home import Home
+from lake.gateway.planner import Planned, Planner, visible_schema
+from lake.rules.model import Identity, Principal
+from lake.rules.policy import Grant, Limits, Policy, Refusal, applicable, datasets_for, decide
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks what, and what for.
+
+    Attributes:
+        files: read these alone of the files that the query may read; a part of a query that was split.
+        expires: when the caller's credential ends.
+    """
+
+    identity: Identity
+    purpose: str
+    sql: str
+    parameters: Parameters = ()
+    role: str | None = None
+    files: frozenset[str] | None = None
+    expires: datetime | None = None
+
+    @property
+    def user(self) -> str:
+        """The name as which they are recorded."""
+        return self.identity.user
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the policy grants a caller for a purpose."""
+
+    policy: Policy
+    principal: Principal
+    grants: Mapping[str, Grant]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A query that may run, and what it may read.
+
+    Attributes:
+        now: the one time of the query, naive UTC.
+    """
+
+    allowed: Allowed
+    query: guard.AdmittedQuery
+    planned: Mapping[str, Planned]
+    now: datetime
+
+    def text(self) -> str:
+        """What the engine is to run."""
+        return f"EXPLAIN {self.query.sql}" if self.query.explain else self.query.sql
+
+    def limits(self) -> Limits:
+        """The tightest of every limit, for a query over several datasets."""
+        return tightest([planned.grant for planned in self.planned.values()])
+
+    def key(self, name: str, request: Request, era: Era) -> SliceKey:
+        """What the rows of one of its slices depend on."""
+        planned = self.planned[name]
+        files = sorted(file.file_id for file, _ in planned.files)
+        timed = "now(" in planned.grant.row_filter_text.lower()
+        parts = [
+            self.allowed.principal.user,
+            self.allowed.principal.employee,
+            sorted(self.allowed.principal.attributes),
+            request.purpose,
+            planned.grant.role,
+            name,
+            planned.contract.version,
+            planned.grant.visible_columns(),
+            hashlib.sha256("".join(files).encode()).hexdigest(),
+            str(planned.first),
+            str(planned.last),
+            str(self.now) if timed else "",
+        ]
+        return SliceKey(era, hashlib.sha256(json.dumps(parts).encode()).digest())
+
+
+class Admissions:
+    """Decides what the queries on one lake may read."""
+
+    def __init__(self, home: Home, contracts: Contracts) -> None:
+        self._home = home
+        self._contracts = contracts
+        self.planner = Planner(home)
+
+    def allowed(self, policy: Policy | None, identity: Identity, purpose: str, role: str | None) -> Allowed:
+        """What a caller may read for a purpose.
+
+        Raises:
+            DeniedError: nothing.
+        """
+        if policy is None:
+            raise denied()
+        principal = policy.principal(identity)
+        grants = {grant.dataset: grant for grant in datasets_for(policy, principal, purpose, role)}
+        if not grants:
+            _explain_ambiguity(policy, principal, purpose, role)
+            raise denied()
+        return Allowed(policy, principal, grants)
+
+    def admit(self, request: Request, policy: Policy | None, session: Session) -> Admission:
+        """Admit a query, or refuse it before anything is read.
+
+        Raises:
+            DeniedError, QueryRefusedError: it may not run.
+        """
+        allowed = self.allowed(policy, request.identity, request.purpose, request.role)
+        query = self.guarded(session.parse(request.sql), allowed)
+        now = self._home.clock().astimezone(UTC).replace(tzinfo=None)
+        contracts = self._contracts.newest()
+        planned = {}
+        for name in sorted(query.tables):
+            grant, bounds = allowed.grants[name], query.constraints[name]
+            found = self.planner.plan(grant, contracts[name], allowed.principal, bounds, now)
+            # A plan is shown without a row.
+            planned[name] = found.only(frozenset()) if query.explain else found
+        admission = Admission(allowed, query, planned, now)
+        return admission if request.files is None else _part(admission, request.files)
+
+    @staticmethod
+    def guarded(statement: syntax.Statement, allowed: Allowed) -> guard.AdmittedQuery:
+        """Hold a statement against the tables that are granted."""
+        return guard.admit(statement, {name: grant.visible_columns() for name, grant in allowed.grants.items()})
+
+    def schemas(self, allowed: Allowed) -> dict[str, pa.Schema]:
+        """Columns of every table that is granted, as its reader sees them."""
+        contracts = self._contracts.newest()
+        return {name: visible_schema(grant, stored_schema(contracts[name])) for name, grant in allowed.grants.items()}
+
+    def descriptions(self, allowed: Allowed) -> dict[str, str]:
+        """What every table that is granted holds, in the words of its contract."""
+        contracts = self._contracts.newest()
+        return {name: contracts[name].title for name in allowed.grants}
+
+
+def _part(admission: Admission, files: frozenset[str]) -> Admission:
+    """The same over some of the files alone, all of which must still be there."""
+    if not admission.query.divisible:
+        raise QueryRefusedError("this query cannot be run in parts")
+    ((name, planned),) = admission.planned.items()
+    part = planned.only(files)
+    if len(part.files) != len(files):
+        raise UnavailableError("files were rewritten since the query was divided", hint="ask again")
+    return replace(admission, planned={name: part})
+
+
+def denied() -> DeniedError:
+    """The one answer to whoever has no grant, whatever the reason."""
+    return DeniedError("access denied", hint="ask the owner of the lake for a grant")
+
+
+def tightest(grants: Sequence[Grant]) -> Limits:
+    """The tightest of every limit of several grants."""
+
+    def least(values: Iterator[int | None]) -> int | None:
+        return min((value for value in values if value is not None), default=None)
+
+    return Limits(
+        rows=least(grant.limits.rows for grant in grants),
+        bytes=least(grant.limits.bytes for grant in grants),
+        seconds=least(grant.limits.seconds for grant in grants),
+    )
+
+
+def _explain_ambiguity(policy: Policy, principal: Principal, purpose: str, role: str | None) -> None:
+    """Tell a principal which of their own roles to choose from; nothing that they do not hold."""
+    for dataset in applicable(policy, principal, purpose, role):
+        decision = decide(policy, principal, purpose, dataset, role)
+        if isinstance(decision, Refusal) and "several roles" in decision.reason:
+            held = ", ".join(principal.roles)
+            raise DeniedError("several of your roles grant this", hint=f"name one with role: {held}")

@@ -1,0 +1,59 @@
+"""Where user SQL runs: in this process (embedded), or in a sandbox of its own (behind a gateway). One interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import pyarrow as pa
+
+from lake.clear.reading.slice import Slice
+from lake.clear.sandbox import execute, syntax
+from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits
+from lake.clear.serving.cache import SliceCache
+from lake.clear.serving.pool import Pool
+from lake.clear.serving.session import SandboxSession
+
+
+class Session(Protocol):
+    """What one query needs of an engine."""
+
+    def parse(self, sql: str) -> syntax.Statement:
+        """See ``syntax.parse``."""
+
+    def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
+        """See ``execute.described``."""
+
+    def run(self, sql: str, slices: Mapping[str, Slice], parameters: Parameters, limits: SandboxLimits) -> Running:
+        """See ``execute.run``."""
+
+    def close(self) -> None:
+        """Give everything back; closing what runs breaks it off."""
+
+
+Engine = Callable[[], Session]
+"""A session for one query."""
+
+
+class InProcess:
+    """User SQL runs in the caller's process, which is the operator's own."""
+
+    def parse(self, sql: str) -> syntax.Statement:
+        """See ``syntax.parse``."""
+        return syntax.parse(sql)
+
+    def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
+        """See ``execute.described``."""
+        return execute.described(sql, schemas, parameters)
+
+    def run(self, sql: str, slices: Mapping[str, Slice], parameters: Parameters, limits: SandboxLimits) -> Running:
+        """See ``execute.run``."""
+        return execute.run(sql, slices, parameters, limits)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def sandboxed(pool: Pool, cache: SliceCache, longest: float) -> Engine:
+    """User SQL runs in sandboxes; ``longest`` is in seconds, for queries whose grant has no limit of its own."""
+    return lambda: SandboxSession(pool, cache, longest)

@@ -1,0 +1,78 @@
+"""Whether a query that was admitted may still go on: asked before every batch that leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+
+from keys.refs import DekRequest
+from lake.errors import DeniedError, LakeError
+from lake.gateway.admission import Admission, Admissions, Request
+from lake.gateway.home import Home
+from lake.gateway.policies import Policies
+from lake.rules.policy import Grant
+
+
+class Standing:
+    """The standing of one query. A policy that still gives the same grants, and keys that still open, leave it."""
+
+    def __init__(
+        self, home: Home, policies: Policies, admissions: Admissions, request: Request, admission: Admission
+    ) -> None:
+        self._home = home
+        self._policies = policies
+        self._admissions = admissions
+        self._request = request
+        self._admission = admission
+        self._applied = policies.mark()
+        self._epoch = home.key_store.epoch()
+
+    def check(self) -> None:
+        """Before a batch: the policy, and the caller's credential.
+
+        Raises:
+            DeniedError: it would not be admitted now.
+        """
+        expires = self._request.expires
+        if expires is not None and self._home.clock().astimezone(UTC) >= expires:
+            raise DeniedError("your credential has expired", hint="get a new one and ask again")
+        applied = self._policies.mark()
+        if applied != self._applied:
+            self._check_policy()
+            self._applied = applied
+
+    def check_keys(self) -> None:
+        """Before a part: a frozen or shredded key stops what it opened.
+
+        Raises:
+            KeysError: a key would not be given now.
+        """
+        epoch = self._home.key_store.epoch()
+        if epoch != self._epoch:
+            one_of_each: dict[tuple[str, int], DekRequest] = {}
+            for planned in self._admission.planned.values():
+                for request in planned.requests():
+                    one_of_each[request.wrapped.kek_id, request.wrapped.kek_version] = request
+            self._check_open(list(one_of_each.values()))
+            self._epoch = epoch
+
+    def _check_open(self, requests: list[DekRequest]) -> None:
+        self._home.broker.check_open(requests)
+
+    def _check_policy(self) -> None:
+        request = self._request
+        try:
+            now = self._admissions.allowed(self._policies.current(), request.identity, request.purpose, request.role)
+            same = all(
+                name in now.grants and _same(now.grants[name], planned.grant)
+                for name, planned in self._admission.planned.items()
+            )
+        except LakeError:
+            same = False
+        if not same or now.principal != self._admission.allowed.principal:
+            raise DeniedError("the policy has changed meanwhile", hint="ask again")
+
+
+def _same(new: Grant, old: Grant) -> bool:
+    """Equal but for its place in the document."""
+    return replace(new, line=0) == replace(old, line=0)
