@@ -155,13 +155,14 @@ class _Scans:
         tree = None if condition is None else condition.tree
         self._feed.send({"is": "scan", "scan": number, "table": self._table, "columns": wanted, "condition": tree})
         schema = pa.schema([self._schema.field(name) for name in wanted])
-        return pa.RecordBatchReader.from_batches(schema, self._batches(number))
+        return pa.RecordBatchReader.from_batches(schema, self._batches(number, wanted))
 
-    def _batches(self, number: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, number: int, wanted: list[str]) -> Iterator[pa.RecordBatch]:
         try:
             while (answer := self._feed.ask({"is": "next", "scan": number})).descriptor >= 0:
                 with pa.ipc.open_stream(mapped(answer.descriptor, int(answer.fields["size"]))) as reader:
-                    yield from reader
+                    for batch in reader:  # which may have more columns: it was made for another scan
+                        yield batch if batch.schema.names == wanted else batch.select(wanted)
         finally:
             self._feed.send({"is": "close", "scan": number})
 

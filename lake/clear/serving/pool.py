@@ -36,6 +36,7 @@ class Pool:
         self._state = threading.Condition()
         self._idle: deque[Sandbox] = deque()
         self._used: set[Sandbox] = set()
+        self._retired: deque[Sandbox] = deque()
         self._waiting = 0
         self._closed = False
         self.killed = 0
@@ -97,6 +98,15 @@ class Pool:
             self._state.notify_all()
         return status
 
+    def retire(self, sandbox: Sandbox) -> None:
+        """The same without waiting until it is gone."""
+        sandbox.kill()
+        with self._state:
+            if sandbox in self._used:
+                self._used.discard(sandbox)
+                self._retired.append(sandbox)
+            self._state.notify_all()
+
     def close(self) -> None:
         """End every sandbox."""
         with self._state:
@@ -106,10 +116,11 @@ class Pool:
             keeper.join()
         self._zygote.close()
         with self._state:
-            for sandbox in [*self._idle, *self._used]:
+            for sandbox in [*self._idle, *self._used, *self._retired]:
                 sandbox.close()
             self._idle.clear()
             self._used.clear()
+            self._retired.clear()
 
     def _started(self) -> Sandbox:
         sandbox = self._zygote.fork()
@@ -150,13 +161,17 @@ class Pool:
         return min(free, max(self._ready_wanted, self._waiting))
 
     def _watch(self) -> None:
-        """Kill what has used up its time, however busy or slow its reader is."""
+        """Kill what has used up its time, however busy or slow its reader is; bury what has been retired."""
         while True:
             with self._state:
-                self._state.wait_for(lambda: self._closed, _WATCH_SECONDS)
+                self._state.wait_for(lambda: self._closed or self._retired, _WATCH_SECONDS)
                 if self._closed:
                     return
+                retired = list(self._retired)
+                self._retired.clear()
                 late = [box for box in self._used if box.deadline is not None and box.deadline < time.monotonic()]
+            for sandbox in retired:
+                sandbox.close()
             for sandbox in late:
                 if not sandbox.timed_out:
                     self.killed += 1

@@ -96,7 +96,7 @@ class SandboxSession:
             self._closed = True
             for scan in list(self._scans.values()):
                 scan.close()
-            self._pool.discard(self._sandbox)
+            self._pool.retire(self._sandbox)
 
     def _batches(self, schema: pa.Schema, slices: Mapping[str, SliceSource]) -> Iterator[pa.RecordBatch]:
         try:
