@@ -1,8 +1,8 @@
 """Constant bounds that hold for every row that a query can need, so that the catalog can leave files out.
 
 The bounds must never be narrower than what the query can return: whatever is not understood bounds nothing. Only a
-WHERE directly over plain or inner-joined tables counts. Bounds speak of the columns that the query sees, so they are
-of use only where ``ts``, ``employee`` and ``sensitivity`` are not masked.
+WHERE directly over plain or inner-joined tables counts, and none where a sample is drawn before it. Bounds speak of
+the columns that the query sees, so they are of use only where ``ts``, ``employee`` and ``sensitivity`` are not masked.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _nodes(node: Any) -> Iterator[Tree]:
 def _select_bounds(select: Tree, visible: Mapping[str, frozenset[str]]) -> dict[int, TableConstraints]:
     """Bounds by identity of the BASE_TABLE node, from one SELECT's WHERE."""
     where, leaves = select.get("where_clause"), _inner_leaves(select["from_table"])
-    if where is None:
+    if where is None or select.get("sample"):
         return {}
     names = Counter(_leaf_name(leaf) for leaf in leaves)
     bounds = {}
@@ -134,6 +134,8 @@ def _inner_leaves(node: Tree) -> list[Tree]:
     leaves, pending = [], [node]
     while pending:
         current = pending.pop()
+        if current.get("sample"):
+            return []
         if current["type"] != "JOIN":
             leaves.append(current)
         elif current["join_type"] == "INNER" and current["ref_type"] in {"REGULAR", "CROSS", "NATURAL"}:

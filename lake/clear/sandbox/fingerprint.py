@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-_LEFT_OUT = frozenset({"query_location", "query_location_length", "literal", "named_param_map"})
+_LEFT_OUT = frozenset({"query_location", "query_location_length", "literal", "named_param_map", "sample_size", "seed"})
 
 
 def fingerprint(tree: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 Only the ``ALLOWED`` names count at the guard; a name found nowhere is refused. The refused groups exist so that every
 function of the installed DuckDB has been looked at: a test fails when an upgrade brings a name that is in neither.
-A function belongs to ``ALLOWED`` only if its result depends on its arguments alone (or on the clock). It must never
-read settings, catalog, files, sequences, randomness or logs, and never change anything.
+A function belongs to ``ALLOWED`` only if its result depends on its arguments alone (or on the clock, or on chance). It
+must never read settings, catalog, files, sequences or logs, and never change anything.
 
 Allowed functions may still use much memory or time (``repeat``, ``lpad``, ``range``, ``levenshtein``, ``printf``,
 ``bitstring``, ``list_resize``, regular expressions, ``factorial``): no list of names can stop that. The limits of
@@ -79,6 +79,10 @@ SCALAR_GROUPS = (
         transaction_timestamp""",
     ),
     _group(
+        "chance: not reproducible, but shows nothing of the lake; REPEATABLE and hash() are reproducible",
+        "gen_random_uuid random uuid uuidv4 uuidv7",
+    ),
+    _group(
         "lists and arrays, lambdas included: pure; list_resize and range can be made large",
         """apply array_append array_apply array_cat array_concat array_contains array_cosine_distance
         array_cosine_similarity array_cross_product array_distance array_distinct array_dot_product array_extract
@@ -113,6 +117,14 @@ SCALAR_GROUPS = (
         union_extract union_tag union_value""",
     ),
     _group(
+        "the caller's own names for columns, and casts to the type of another value: pure",
+        "alias cast_to_type",
+    ),
+    _group(
+        "JSON to a type that is named in a string: the guard demands a constant that names allowed types alone",
+        "from_json from_json_strict json_transform json_transform_strict",
+    ),
+    _group(
         "JSON values: pure",
         """array_to_json json json_array json_array_length json_contains json_deep_merge json_exists json_extract
         json_extract_path json_extract_path_text json_extract_string json_insert json_keys json_merge_patch
@@ -130,7 +142,7 @@ AGGREGATE_GROUPS = (
         fsum geomean geometric_mean group_concat histogram histogram_exact json_group_array json_group_object
         json_group_structure kahan_sum kurtosis kurtosis_pop last list listagg lttb mad max max_by mean median min
         min_by mode product quantile quantile_cont quantile_disc regr_avgx regr_avgy regr_count regr_intercept regr_r2
-        regr_slope regr_sxx regr_sxy regr_syy sem skewness stddev stddev_pop stddev_samp string_agg sum sumkahan
+        regr_slope regr_sxx regr_sxy regr_syy reservoir_quantile sem skewness stddev stddev_pop stddev_samp string_agg sum sumkahan
         var_pop var_samp variance wavg weighted_avg""",
     ),
 )
@@ -143,7 +155,7 @@ WINDOW_GROUPS = (
     ),
 )
 
-TABLE_GROUPS = (_group("rows made from the arguments: pure", "generate_series range unnest"),)
+TABLE_GROUPS = (_group("rows made from the arguments: pure", "generate_series json_each json_tree range unnest"),)
 
 REFUSED_GROUPS = (
     _group(
@@ -151,8 +163,8 @@ REFUSED_GROUPS = (
         "assert_true error sleep_ms",
     ),
     _group(
-        "random or from a sequence: a slice must be reproducible, and sequences are state",
-        "currval gen_random_uuid nextval random reservoir_quantile setseed setval uuid uuidv4 uuidv7",
+        "state that outlives a row: sequences, and the seed of a connection (the order of calls in a query is open)",
+        "currval nextval setseed setval",
     ),
     _group(
         "read or write settings, variables, the session, the catalog or the log",
@@ -178,13 +190,12 @@ REFUSED_GROUPS = (
         """json_deserialize_sql json_execute_serialized_sql json_serialize_plan json_serialize_sql query query_table""",
     ),
     _group(
-        "name types in strings, past the guard's list of types",
-        """can_cast_implicitly cast_to_type from_json from_json_strict get_type json_transform json_transform_strict
-        make_type remap_struct replace_type to_aggregate_state""",
+        "name or show types as values, past the guard's list of types",
+        "can_cast_implicitly get_type make_type remap_struct replace_type to_aggregate_state",
     ),
     _group(
         "show statistics, vectors, sort keys or other internals of the engine",
-        """alias bitstring_byte_comparable combine combine_aggr constant_or_null create_sort_key decimal_average
+        """bitstring_byte_comparable combine combine_aggr constant_or_null create_sort_key decimal_average
         decimal_division finalize hive_partition_component icu_sort_key invoke json_copy_strftime_if_date
         json_copy_strftime_if_timestamp json_normalize path_join stats sum_no_overflow switch timetz_byte_comparable
         unpivot_list vector_type vertex_extract""",
@@ -195,8 +206,8 @@ REFUSED_GROUPS = (
         test_all_types test_vector_types""",
     ),
     _group(
-        "table functions that the scalar JSON functions and unnest replace",
-        "histogram_values json_each json_tree",
+        "reads a table that is named in a string",
+        "histogram_values",
     ),
     Group("operators, never needed as a name", frozenset({"is distinct from", "is not distinct from"})),
     _group(
@@ -239,6 +250,17 @@ ALLOWED = CALLABLE | WINDOWS | TABLE_FUNCTIONS
 REFUSED = _union(REFUSED_GROUPS)
 AGGREGATE_BY_NAME = frozenset({"aggregate", "array_aggr", "array_aggregate", "list_aggr", "list_aggregate"})
 """Take the name of an aggregate as their second argument."""
+TYPES_BY_NAME = frozenset({"from_json", "from_json_strict", "json_transform", "json_transform_strict"})
+"""Take the names of types, in JSON, as their second argument."""
+VOLATILE = frozenset(
+    """ago current_date current_localtime current_localtimestamp gen_random_uuid get_current_time
+    get_current_timestamp now random reservoir_quantile today transaction_timestamp uuid uuidv4 uuidv7""".split()  # noqa: SIM905
+)
+"""Give another result when they are called again: the clock and chance."""
+CLOCK_NAMES = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+"""The clock without parentheses, which arrives as a column."""
+ROW_MAKING = frozenset({"generate_subscripts", "regexp_split_to_table", "unnest"})
+"""Scalars that make several rows of one."""
 
 
 def is_reviewed(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lake.clear.sandbox import functions
 from lake.clear.sandbox.names import CHECKS, base_table, call, cte_name
-from lake.clear.sandbox.walk import Rule, Scope, Walk, many, never, only, parts, plain, unknown
+from lake.clear.sandbox.walk import Parts, Rule, Scope, Walk, kind, many, never, only, parts, plain, text, unknown
 from lake.errors import QueryRefusedError
 
 
@@ -62,11 +62,18 @@ def table_function(walk: Walk, node: Any, scope: Scope) -> None:
     EXPRESSIONS["FUNCTION"](walk, node, scope)
 
 
+def _described(walk: Walk, node: Any, scope: Scope) -> None:
+    """The query that DESCRIBE or SUMMARIZE speaks of."""
+    if node is None:
+        raise QueryRefusedError("SHOW is not allowed", hint="DESCRIBE or SUMMARIZE a granted dataset or a query")
+    query(walk, node, scope)
+
+
 def _walked(_walk: Walk, _value: object, _scope: Scope) -> None:
     """Already checked by ``query``, in the scope that holds there."""
 
 
-def _shape(kinds: Mapping[str, Rule], node: Any, key: str) -> Rule:
+def _shape(kinds: Mapping[str, Parts], node: Any, key: str) -> Rule:
     kind = node.get(key) if isinstance(node, dict) else None
     shape = kinds.get(kind) if isinstance(kind, str) else None
     if shape is None:
@@ -76,12 +83,19 @@ def _shape(kinds: Mapping[str, Rule], node: Any, key: str) -> Rule:
 
 
 _expressions = many(expression)
-_orders = many(parts(type=plain, null_order=plain, expression=expression))
+_orders = many(parts(type=kind("OrderType"), null_order=kind("OrderByNullType"), expression=expression))
 _arguments = many(parts(name=plain, expression=expression))
 _path = parts(path=plain)
-_no_sample = never("sampling")
-_NAMED: dict[str, Rule] = {"class": plain, "type": plain, "alias": plain}
-_SOURCE: dict[str, Rule] = {"type": plain, "alias": plain, "sample": _no_sample, "column_name_alias": plain}
+_sample = parts(
+    sample_size=parts(type=parts(id=kind("LogicalTypeId")), is_null=never("an empty sample size"), value=plain),
+    is_percentage=plain,
+    method=kind("SampleMethod"),
+    seed=plain,
+    repeatable=plain,
+    sample_rate=plain,
+)
+_NAMED: dict[str, Rule] = {"class": plain, "type": kind("ExpressionType"), "alias": plain}
+_SOURCE: dict[str, Rule] = {"type": plain, "alias": plain, "sample": _sample, "column_name_alias": plain}
 _CALL: dict[str, Rule] = {
     "function_name": plain,
     "qualified_name": _path,
@@ -98,14 +112,14 @@ _pivot = parts(
 )
 _CTE = parts(
     aliases=plain,
-    materialized=plain,
+    materialized=kind("CTEMaterialize"),
     key_targets=_expressions,
     payload_aggregates=_expressions,
     query_node=query,
 )
 _QUERY: dict[str, Rule] = {"type": plain, "modifiers": many(modifier), "cte_map": _walked}
 
-QUERIES: Mapping[str, Rule] = {
+QUERIES: Mapping[str, Parts] = {
     "SELECT_NODE": parts(
         **_QUERY,
         select_list=_expressions,
@@ -113,13 +127,13 @@ QUERIES: Mapping[str, Rule] = {
         where_clause=expression,
         group_expressions=_expressions,
         group_sets=plain,
-        aggregate_handling=plain,
+        aggregate_handling=kind("AggregateHandling"),
         having=expression,
         qualify=expression,
-        sample=_no_sample,
+        sample=_sample,
     ),
     "SET_OPERATION_NODE": parts(
-        **_QUERY, setop_type=plain, setop_all=plain, left=query, right=query, children=many(query)
+        **_QUERY, setop_type=kind("SetOperationType"), setop_all=plain, left=query, right=query, children=many(query)
     ),
     "RECURSIVE_CTE_NODE": parts(
         **_QUERY,
@@ -132,12 +146,12 @@ QUERIES: Mapping[str, Rule] = {
         right=_walked,
     ),
 }
-MODIFIERS: Mapping[str, Rule] = {
+MODIFIERS: Mapping[str, Parts] = {
     "ORDER_MODIFIER": parts(type=plain, orders=_orders),
-    "LIMIT_MODIFIER": parts(type=plain, limit=expression, offset=expression, limit_type=plain),
+    "LIMIT_MODIFIER": parts(type=plain, limit=expression, offset=expression, limit_type=kind("LimitValueType")),
     "DISTINCT_MODIFIER": parts(type=plain, distinct_on_targets=_expressions),
 }
-TABLES: Mapping[str, Rule] = {
+TABLES: Mapping[str, Parts] = {
     "BASE_TABLE": parts(**_SOURCE, table_name=plain, qualified_name=_path, at_clause=never("AT")),
     "EMPTY": parts(**_SOURCE),
     "EXPRESSION_LIST": parts(**_SOURCE, expected_names=plain, values=many(_expressions)),
@@ -146,8 +160,8 @@ TABLES: Mapping[str, Rule] = {
         left=table,
         right=table,
         condition=expression,
-        join_type=only("INNER", "LEFT", "RIGHT", "FULL", "SEMI", "ANTI"),
-        ref_type=only("REGULAR", "NATURAL", "CROSS", "POSITIONAL", "ASOF"),
+        join_type=kind("JoinType"),
+        ref_type=kind("JoinRefType"),
         using_columns=plain,
         is_implicit=plain,
         nearest_count=only(1),
@@ -162,10 +176,18 @@ TABLES: Mapping[str, Rule] = {
         groups=plain,
         include_nulls=plain,
     ),
+    "SHOW_REF": parts(
+        **_SOURCE,
+        # Of a query, never of a name: names lead into the engine's catalog.
+        query=_described,
+        show_type=kind("ShowType"),
+        table_name=never("SHOW"),
+        qualified_name=parts(path=never("SHOW")),
+    ),
     "SUBQUERY": parts(**_SOURCE, subquery=_subquery),
-    "TABLE_FUNCTION": parts(**_SOURCE, function=table_function, with_ordinality=plain),
+    "TABLE_FUNCTION": parts(**_SOURCE, function=table_function, with_ordinality=kind("OrdinalityType")),
 }
-EXPRESSIONS: Mapping[str, Rule] = {
+EXPRESSIONS: Mapping[str, Parts] = {
     "BETWEEN": parts(**_NAMED, input=expression, lower=expression, upper=expression),
     "CASE": parts(**_NAMED, case_checks=many(parts(when_expr=expression, then_expr=expression)), else_expr=expression),
     "CAST": parts(**_NAMED, child=expression, type_expr=expression, try_cast=plain),
@@ -173,11 +195,17 @@ EXPRESSIONS: Mapping[str, Rule] = {
     "COLUMN_REF": parts(**_NAMED, column_names=plain),
     "COMPARISON": parts(**_NAMED, left=expression, right=expression),
     "CONJUNCTION": parts(**_NAMED, children=_expressions),
-    "CONSTANT": parts(**_NAMED, literal=parts(kind=plain, text=plain)),
+    "CONSTANT": parts(**_NAMED, literal=parts(kind=kind("LiteralKind"), text=text)),
     "FUNCTION": parts(
-        **_NAMED, **_CALL, filter=expression, order_bys=parts(type=plain, orders=_orders), is_operator=plain
+        **_NAMED,
+        **_CALL,
+        schema=plain,
+        catalog=plain,
+        filter=expression,
+        order_bys=parts(type=plain, orders=_orders),
+        is_operator=plain,
     ),
-    "LAMBDA": parts(**_NAMED, lhs=expression, expr=expression, syntax_type=plain),
+    "LAMBDA": parts(**_NAMED, lhs=expression, expr=expression, syntax_type=kind("LambdaSyntaxType")),
     "OPERATOR": parts(**_NAMED, children=_expressions),
     "PARAMETER": parts(**_NAMED, identifier=plain),
     "POSITIONAL_REFERENCE": parts(**_NAMED, index=plain),
@@ -191,7 +219,13 @@ EXPRESSIONS: Mapping[str, Rule] = {
         columns=plain,
         expr=expression,
     ),
-    "SUBQUERY": parts(**_NAMED, subquery_type=plain, subquery=_subquery, child=expression, comparison_type=plain),
+    "SUBQUERY": parts(
+        **_NAMED,
+        subquery_type=kind("SubqueryType"),
+        subquery=_subquery,
+        child=expression,
+        comparison_type=kind("ExpressionType"),
+    ),
     "TYPE": parts(**_NAMED, type_name=plain, qualified_name=_path, children=_expressions),
     "WINDOW": parts(
         **_NAMED,
@@ -199,8 +233,8 @@ EXPRESSIONS: Mapping[str, Rule] = {
         partitions=_expressions,
         orders=_orders,
         arg_orders=_orders,
-        start=plain,
-        end=plain,
+        start=kind("WindowBoundary"),
+        end=kind("WindowBoundary"),
         start_expr=expression,
         end_expr=expression,
         offset_expr=expression,
@@ -208,6 +242,6 @@ EXPRESSIONS: Mapping[str, Rule] = {
         filter_expr=expression,
         ignore_nulls=plain,
         has_ignore_nulls=plain,
-        exclude_clause=plain,
+        exclude_clause=kind("WindowExcludeMode"),
     ),
 }

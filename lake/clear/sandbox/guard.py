@@ -5,12 +5,16 @@ never let a field pass that it does not know. Decisions worth knowing:
 
 * A table name is a granted dataset or a CTE in scope. A missing and a forbidden table give the same error. A CTE may
   not take the name of a granted dataset or of a view of the engine's catalog, so no name ever has two meanings.
-* Names with a schema or catalog are refused, for tables, functions and types. So is the chain ``a.b.f()``, which
-  DuckDB reads as such a name; ``f(a.b)`` says the same.
-* Sampling is refused: its result is not reproducible, and ``WHERE hash(key) % 10 = 0`` samples reproducibly.
-* ``now()`` and its kin are allowed: they make a result irreproducible but disclose nothing. ``current_user`` and the
-  other session values, and ``rowid``, arrive as columns and are refused unless a granted dataset has such a column.
+* Names with a schema or catalog are refused, for tables, functions and types. ``app.lower()`` is allowed, as its left
+  side is no schema that DuckDB has; a column called like one must be written ``lower(main)``.
+* Samples are allowed: they are drawn from the caller's slice, which holds permitted rows only.
+* ``now()``, ``random()`` and their kin are allowed: they make a result irreproducible but disclose nothing.
+  ``current_user`` and the other session values, and ``rowid``, arrive as columns and are refused unless a granted
+  dataset has such a column.
+* DESCRIBE and SUMMARIZE are allowed of a granted dataset or a query; DuckDB makes them a query over a query. SHOW
+  reads the catalog and is refused.
 * PIVOT is allowed with its values spelled out; a PIVOT without IN is several statements and does not parse as one.
+* EXPLAIN is allowed of a query that is itself admitted.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from lake.clear.sandbox.constraints import TableConstraints, constraints
+from lake.clear.sandbox.divisible import divisible
 from lake.clear.sandbox.fingerprint import fingerprint
 from lake.clear.sandbox.grammar import query
 from lake.clear.sandbox.names import MAX_LITERALS
@@ -35,6 +40,7 @@ class AdmittedQuery:
 
     Attributes:
         sql: the text of the SELECT, unchanged; with ``explain``, blanks stand where EXPLAIN stood.
+        divisible: it may run over disjoint parts of the one dataset's files, the results put one after the other.
         explain: its plan is asked for, not its rows: run ``EXPLAIN `` and ``sql``.
         tables: granted datasets that it references, as the grant spells them.
         functions: names of the functions and operators that it calls.
@@ -51,7 +57,8 @@ class AdmittedQuery:
     constraints: Mapping[str, TableConstraints]
     fingerprint: str
     literals: tuple[str, ...]
-    explain: bool = False
+    divisible: bool
+    explain: bool
 
 
 def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> AdmittedQuery:
@@ -70,7 +77,7 @@ def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> Admitt
         query(walk, statement.tree, frozenset())
         bounds = constraints(statement.tree, tables)
         digest = fingerprint(statement.tree)
-        parameters = tuple(sorted(walk.parameters))
+        row_by_row = not statement.explain and divisible(statement.tree, frozenset(walk.granted))
     except RecursionError:
         raise QueryRefusedError("the query is nested too deeply") from None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -79,9 +86,10 @@ def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> Admitt
         sql=statement.sql,
         tables=frozenset(walk.tables),
         functions=frozenset(walk.functions),
-        parameters=parameters,
+        parameters=tuple(sorted(walk.parameters)),
         constraints=bounds,
         fingerprint=digest,
         literals=tuple(walk.literals),
+        divisible=row_by_row,
         explain=statement.explain,
     )

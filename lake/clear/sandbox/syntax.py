@@ -74,8 +74,14 @@ class _Parser:
         self._connection.execute("SET lock_configuration = true")
 
     def serialize(self, sql: str) -> str:
+        return self._call("SELECT json_serialize_sql(?::VARCHAR)", sql)
+
+    def deserialize(self, document: str) -> str:
+        return self._call("SELECT json_deserialize_sql(?::JSON)", document)
+
+    def _call(self, function: str, text: str) -> str:
         with self._lock:
-            rows = self._connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
+            rows = self._connection.execute(function, [text]).fetchall()
         return str(rows[0][0])
 
 
@@ -107,6 +113,20 @@ def serialize(sql: str) -> str:
     except (duckdb.Error, RuntimeError, MemoryError):
         _parser.cache_clear()  # an internal error may leave the database unusable
         raise QueryRefusedError("the query cannot be parsed") from None
+
+
+def deserialize(tree: Tree) -> str:
+    """Have DuckDB write the SQL of a query node. Runs native code; the caller compares what it gets.
+
+    Raises:
+        QueryRefusedError: DuckDB cannot write it.
+    """
+    document = json.dumps({"error": False, "statements": [{"node": tree, "named_param_map": []}]})
+    try:
+        return _parser().deserialize(document)
+    except (duckdb.Error, RuntimeError, MemoryError):
+        _parser.cache_clear()
+        raise QueryRefusedError("the query cannot be written anew") from None
 
 
 def statement(sql: str, serialized: str) -> Statement:

@@ -9,9 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lake.clear.sandbox.kinds import ENUMS
 from lake.errors import QueryRefusedError
 
-_POSITIONS = frozenset({"query_location", "query_location_length"})
+RESERVED_PREFIX = "__lake_"
+"""Names that begin so (any case) are the lake's own: a slice may hold such a column, and no query may name it."""
+
+POSITIONS = frozenset({"query_location", "query_location_length"})
 _EMPTY: tuple[object, ...] = (None, "", False, [], {})
 
 
@@ -43,6 +47,14 @@ def plain(_walk: Walk, value: object, _scope: Scope) -> None:
             plain(_walk, item, _scope)
     elif isinstance(value, dict):
         raise unknown("value")
+    elif isinstance(value, str) and value[: len(RESERVED_PREFIX)].lower() == RESERVED_PREFIX:
+        raise QueryRefusedError(f"names that begin with {RESERVED_PREFIX} are not available here")
+
+
+def text(_walk: Walk, value: object, _scope: Scope) -> None:
+    """The text of a constant, whatever it says."""
+    if not isinstance(value, str):
+        raise unknown("value")
 
 
 def only(*allowed: object) -> Rule:
@@ -53,6 +65,11 @@ def only(*allowed: object) -> Rule:
             raise QueryRefusedError("the query uses a form that is not allowed here")
 
     return check
+
+
+def kind(name: str) -> Rule:
+    """An allowed value of this enumeration."""
+    return only(*ENUMS[name].allowed)
 
 
 def never(what: str) -> Rule:
@@ -77,19 +94,26 @@ def many(rule: Rule) -> Rule:
     return check
 
 
-def parts(**rules: Rule) -> Rule:
-    """A dictionary with these fields; any other field must be empty."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A dictionary with these fields, each by its rule; any other field must be empty."""
 
-    def check(walk: Walk, value: Any, scope: Scope) -> None:
+    rules: Mapping[str, Rule]
+
+    def __call__(self, walk: Walk, value: Any, scope: Scope) -> None:
+        """Check one dictionary, or nothing in its place."""
         if value is None:
             return
         if not isinstance(value, dict):
             raise unknown("structure")
         for name, child in value.items():
-            rule = rules.get(name)
+            rule = self.rules.get(name)
             if rule is not None:
                 rule(walk, child, scope)
-            elif name not in _POSITIONS and child not in _EMPTY:
+            elif name not in POSITIONS and child not in _EMPTY:
                 raise unknown("field")
 
-    return check
+
+def parts(**rules: Rule) -> Parts:
+    """A dictionary with these fields."""
+    return Parts(rules)
