@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import pyarrow as pa
 
 from lake.clear.reading.slice import Slice
-from lake.clear.sandbox import execute, syntax
+from lake.clear.sandbox import aggregates, execute, syntax
 from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits
 from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.pool import Pool
@@ -20,6 +20,11 @@ class Session(Protocol):
 
     def parse(self, sql: str) -> syntax.Statement:
         """See ``syntax.parse``."""
+
+    def restrict(
+        self, statement: syntax.Statement, table: str, columns: Collection[str], smallest: int, hidden: str
+    ) -> str:
+        """See ``aggregates.restrict``."""
 
     def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
         """See ``execute.described``."""
@@ -41,6 +46,12 @@ class InProcess:
     def parse(self, sql: str) -> syntax.Statement:
         """See ``syntax.parse``."""
         return syntax.parse(sql)
+
+    def restrict(
+        self, statement: syntax.Statement, table: str, columns: Collection[str], smallest: int, hidden: str
+    ) -> str:
+        """See ``aggregates.restrict``."""
+        return aggregates.restrict(statement, table, columns, smallest, hidden)
 
     def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
         """See ``execute.described``."""

@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 from pyarrow.parquet.encryption import create_decryption_properties
 
-from lake.clear.reading.plan import FileToRead
+from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead
 from lake.errors import IntegrityError, UnavailableError
 from lake.rules.layout import FORMAT_PME, FORMAT_PME_VERSION
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN
@@ -52,7 +52,7 @@ def _decode_pme(file: FileToRead, location: Location) -> ds.Fragment:
     kind = ds.ParquetFileFormat(
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(decryption_properties=properties)
     )
-    partition = ds.field(SENSITIVITY_COLUMN) == file.sensitivity
+    partition = (ds.field(SENSITIVITY_COLUMN) == file.sensitivity) & (ds.field(SUBJECT_COLUMN) == file.number)
     if file.label is not None:
         partition = partition & (ds.field(EMPLOYEE_COLUMN) == file.label)
     filesystem = fs.SubTreeFileSystem(location.root, fs.LocalFileSystem())

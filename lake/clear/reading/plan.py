@@ -12,6 +12,9 @@ from lake.rules.masks import Mask
 from lake.rules.row_filter import Expression
 from lake.sealed.objects import Location
 
+SUBJECT_COLUMN = "__lake_subject"
+"""The employee's dense number, for grants that show groups of people alone. No query can name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileToRead:
@@ -55,7 +58,7 @@ class SealedPlan:
     """How one dataset becomes one slice.
 
     Attributes:
-        schema: visible columns in order, in their stored types.
+        schema: visible columns in order, in their stored types; after them the subject's, where groups are counted.
         stored: every stored column with its type; what the row filter may use.
         attributes: the principal's, for the row filter; ``now`` is the query's time, naive UTC.
         first, last: the grant's window on capture times, inclusive.

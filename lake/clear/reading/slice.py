@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 from lake.clear.reading.decode import fragment
 from lake.clear.reading.filter import FilterCompiler, columns_of
 from lake.clear.reading.mask import apply_mask
-from lake.clear.reading.plan import FileToRead, SealedPlan, SliceKey, Source
+from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead, SealedPlan, SliceKey, Source
 from lake.errors import IntegrityError, LakeError
 from lake.rules.masks import MaskKind
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
@@ -85,6 +85,7 @@ class Slice:
             fields.append(pa.field(SENSITIVITY_COLUMN, pa.int8()))
         if EMPLOYEE_COLUMN in self._plan.schema.names:
             fields.append(pa.field(EMPLOYEE_COLUMN, pa.string()))
+        fields.append(pa.field(SUBJECT_COLUMN, pa.int32()))
         return pa.schema(fields)
 
     def touched_so_far(self) -> dict[int, tuple[int, frozenset[int]]]:

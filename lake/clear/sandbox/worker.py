@@ -1,7 +1,7 @@
 """The process that runs user SQL: one query, then it is gone. It holds the slice that it is sent, and nothing else.
 
-It has no key, no path, no hidden row, and one end of an unnamed pair of sockets. It answers ``parse`` and ``describe``
-any number of times, ``run`` once. Its memory, time and system calls are fenced in before it sees a byte of SQL.
+It has no key, no path, no hidden row, and one end of an unnamed pair of sockets. It answers ``parse``, ``restrict`` and
+``describe`` any number of times, ``run`` once. Memory, time and system calls are fenced in before it sees any SQL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from lake.clear.sandbox import execute, fences, pushdown, syntax
+from lake.clear.sandbox import aggregates, execute, fences, pushdown, syntax
 from lake.clear.sandbox.answers import Parameters
 from lake.clear.sandbox.channel import Channel, ChannelError, Message
 from lake.errors import QueryRefusedError
@@ -34,6 +34,8 @@ def serve(connection: duckdb.DuckDBPyConnection, channel: Channel, memory: int, 
         match message.fields["do"]:
             case "parse":
                 channel.send(*_parsed(str(message.fields["sql"])))
+            case "restrict":
+                channel.send(*_restricted(message.fields))
             case "describe":
                 channel.send(*_described(connection, message))
             case "run":
@@ -45,7 +47,19 @@ def _parsed(sql: str) -> tuple[dict[str, Any], bytes]:
     try:
         return {"is": "parsed"}, syntax.serialize(sql).encode()
     except QueryRefusedError as refusal:
-        return {"is": "refused", "message": refusal.message, "hint": refusal.hint, "details": refusal.details}, b""
+        return _refusal(refusal), b""
+
+
+def _restricted(fields: Any) -> tuple[dict[str, Any], bytes]:
+    wanted = (fields["table"], fields["columns"], fields["smallest"], fields["hidden"])
+    try:
+        return {"is": "restricted"}, aggregates.restrict(syntax.parse(fields["sql"]), *wanted).encode()
+    except QueryRefusedError as refusal:
+        return _refusal(refusal), b""
+
+
+def _refusal(refusal: QueryRefusedError) -> dict[str, Any]:
+    return {"is": "refused", "message": refusal.message, "hint": refusal.hint, "details": refusal.details}
 
 
 def _described(connection: duckdb.DuckDBPyConnection, message: Message) -> tuple[dict[str, Any], Any]:

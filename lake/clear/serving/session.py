@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -58,6 +58,20 @@ class SandboxSession:
             case "parsed":
                 text = reply.payload.to_pybytes().decode(errors="replace")
                 return syntax.statement(sql, text)
+            case "refused":
+                raise _refusal(reply.fields)
+        raise self._broken()
+
+    def restrict(
+        self, statement: syntax.Statement, table: str, columns: Collection[str], smallest: int, hidden: str
+    ) -> str:
+        """See ``aggregates.restrict``."""
+        self._allow(PARSE_SECONDS)
+        wanted = {"table": table, "columns": list(columns), "smallest": smallest, "hidden": hidden}
+        reply = self._ask({"do": "restrict", "sql": statement.sql, **wanted})
+        match reply.fields.get("is"):
+            case "restricted":
+                return str(reply.payload.to_pybytes(), "utf-8", "replace")
             case "refused":
                 raise _refusal(reply.fields)
         raise self._broken()
