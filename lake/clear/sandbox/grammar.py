@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lake.clear.sandbox import functions
+from lake.clear.sandbox.kinds import ENUMS
 from lake.clear.sandbox.names import CHECKS, base_table, call, cte_name
 from lake.clear.sandbox.walk import Parts, Rule, Scope, Walk, kind, many, never, only, parts, plain, text, unknown
 from lake.errors import QueryRefusedError
@@ -69,6 +70,14 @@ def _described(walk: Walk, node: Any, scope: Scope) -> None:
     query(walk, node, scope)
 
 
+def _sampling(_walk: Walk, method: Any, _scope: Scope) -> None:
+    """How a sample is drawn: by rows, never by blocks."""
+    if method not in ENUMS["SampleMethod"].allowed:
+        raise QueryRefusedError(
+            "a sample by blocks is not allowed", hint="USING SAMPLE 10% (bernoulli), or a number of ROWS"
+        )
+
+
 def _walked(_walk: Walk, _value: object, _scope: Scope) -> None:
     """Already checked by ``query``, in the scope that holds there."""
 
@@ -89,13 +98,14 @@ _path = parts(path=plain)
 _sample = parts(
     sample_size=parts(type=parts(id=kind("LogicalTypeId")), is_null=never("an empty sample size"), value=plain),
     is_percentage=plain,
-    method=kind("SampleMethod"),
+    method=_sampling,
     seed=plain,
     repeatable=plain,
     sample_rate=plain,
 )
 _NAMED: dict[str, Rule] = {"class": plain, "type": kind("ExpressionType"), "alias": plain}
-_SOURCE: dict[str, Rule] = {"type": plain, "alias": plain, "sample": _sample, "column_name_alias": plain}
+_SOURCE: dict[str, Rule] = {"type": plain, "alias": plain, "sample": _sample}
+_NAMED_SOURCE: dict[str, Rule] = {**_SOURCE, "column_name_alias": plain}
 _CALL: dict[str, Rule] = {
     "function_name": plain,
     "qualified_name": _path,
@@ -141,7 +151,6 @@ QUERIES: Mapping[str, Parts] = {
         union_all=plain,
         aliases=plain,
         key_targets=_expressions,
-        payload_aggregates=_expressions,
         left=_walked,
         right=_walked,
     ),
@@ -152,7 +161,7 @@ MODIFIERS: Mapping[str, Parts] = {
     "DISTINCT_MODIFIER": parts(type=plain, distinct_on_targets=_expressions),
 }
 TABLES: Mapping[str, Parts] = {
-    "BASE_TABLE": parts(**_SOURCE, table_name=plain, qualified_name=_path, at_clause=never("AT")),
+    "BASE_TABLE": parts(**_NAMED_SOURCE, table_name=plain, qualified_name=_path, at_clause=never("AT")),
     "EMPTY": parts(**_SOURCE),
     "EXPRESSION_LIST": parts(**_SOURCE, expected_names=plain, values=many(_expressions)),
     "JOIN": parts(
@@ -168,7 +177,7 @@ TABLES: Mapping[str, Parts] = {
         nearest_order_type=only("ASCENDING"),
     ),
     "PIVOT": parts(
-        **_SOURCE,
+        **_NAMED_SOURCE,
         source=table,
         aggregates=_expressions,
         unpivot_names=plain,
@@ -184,8 +193,8 @@ TABLES: Mapping[str, Parts] = {
         table_name=never("SHOW"),
         qualified_name=parts(path=never("SHOW")),
     ),
-    "SUBQUERY": parts(**_SOURCE, subquery=_subquery),
-    "TABLE_FUNCTION": parts(**_SOURCE, function=table_function, with_ordinality=kind("OrdinalityType")),
+    "SUBQUERY": parts(**_NAMED_SOURCE, subquery=_subquery),
+    "TABLE_FUNCTION": parts(**_NAMED_SOURCE, function=table_function, with_ordinality=kind("OrdinalityType")),
 }
 EXPRESSIONS: Mapping[str, Parts] = {
     "BETWEEN": parts(**_NAMED, input=expression, lower=expression, upper=expression),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import duckdb
 import pytest
 
@@ -37,7 +39,18 @@ def test_names_are_folded_and_in_one_group_only() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["error", "stats", "sleep_ms", "random", "uuid", "nextval", "getvariable", "current_setting", "query", "version"],
+    [
+        "error",
+        "stats",
+        "sleep_ms",
+        "setseed",
+        "write_log",
+        "nextval",
+        "getvariable",
+        "current_setting",
+        "query",
+        "version",
+    ],
 )
 def test_dangerous_functions_are_not_callable(name: str) -> None:
     """The functions that the attack tables name are in no allowed list."""
@@ -54,3 +67,24 @@ def test_scalar_names_are_scalars_and_aggregates_are_aggregates() -> None:
     assert [n for n in functions.AGGREGATES if not kinds[n] & {"aggregate", "macro"}] == []
     assert [n for n in functions.WINDOWS if "window" not in kinds[n]] == []
     assert [n for n in functions.TABLE_FUNCTIONS if "table" not in kinds[n]] == []
+
+
+def test_macros_among_the_scalars_are_made_of_scalars() -> None:
+    """No scalar is a macro over an aggregate, a window or several rows, unless it is listed as making rows."""
+    rows = duckdb.connect().execute(
+        "SELECT DISTINCT lower(function_name), macro_definition FROM duckdb_functions() WHERE function_type = 'macro'"
+    )
+    called = {name: set(re.findall(r'"?(\w+)"?\(', definition.lower())) for name, definition in rows.fetchall()}
+    makers = functions.AGGREGATES | functions.WINDOWS | {"unnest"}
+    found = {name for name in called if name in functions.SCALARS and called[name] & makers}
+    assert found == functions.ROW_MAKING - {"unnest"}
+
+
+def test_volatile_functions_are_those_that_duckdb_calls_so() -> None:
+    """What DuckDB does not call consistent is on the list of the clock and chance, or is refused."""
+    rows = duckdb.connect().execute(
+        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+    )
+    unstable = {name for (name,) in rows.fetchall()}
+    assert sorted((unstable & functions.ALLOWED) - functions.VOLATILE) == []
+    assert functions.VOLATILE <= functions.ALLOWED

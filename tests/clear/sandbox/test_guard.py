@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lake.clear.sandbox.guard import AdmittedQuery, admit
 from lake.clear.sandbox.syntax import Statement, parse
 from lake.errors import DeniedError, LakeError, QueryRefusedError
+from tests.clear.sandbox.corpus import HONEST
 
 TABLES = {
     "events": ["ts", "employee", "sensitivity", "app", "title", "n", "x", "tags", "meta", "doc"],
@@ -42,8 +43,9 @@ ATTACKS = [
     ("10", "EXPLAIN ANALYZE SELECT * FROM v"),
     ("10", "EXPLAIN (FORMAT json) SELECT * FROM v"),
     ("11", "SELECT * FROM v TABLESAMPLE 10%"),
-    ("11", "SELECT * FROM v USING SAMPLE 10 ROWS"),
-    ("11", "SELECT * FROM v TABLESAMPLE reservoir(10 ROWS) REPEATABLE (1)"),
+    ("11", "SELECT * FROM v USING SAMPLE 10%"),
+    ("11", "SELECT * FROM v TABLESAMPLE system(50%) REPEATABLE (1)"),
+    ("11", "SELECT * FROM (SELECT * FROM v USING SAMPLE 5% (system, 3))"),
     ("16", "SELECT * FROM t"),
     ("16", "SELECT * FROM memory.main.t"),
     ("16", "SELECT * FROM main.v"),
@@ -77,11 +79,18 @@ ATTACKS = [
     ("25", "PRAGMA table_info(error(current_setting('temp_directory')))"),
     ("26", "PIVOT v ON employee USING sum(n)"),
     ("26", "SHOW TABLES"),
-    ("26", "DESCRIBE v"),
-    ("26", "SUMMARIZE v"),
+    ("26", "SHOW ALL TABLES"),
+    ("26", "SHOW DATABASES"),
+    ("26", "SHOW v"),
+    ("26", "DESCRIBE"),
+    ("26", "DESCRIBE t"),
+    ("26", "DESCRIBE main.v"),
+    ("26", "DESCRIBE SELECT error('x')"),
+    ("26", "SUMMARIZE t"),
+    ("26", "SUMMARIZE duckdb_settings()"),
+    ("26", "FROM (DESCRIBE pg_class)"),
+    ("26", "FROM (SUMMARIZE FROM duckdb_secrets())"),
     ("26", "FROM (SHOW TABLES)"),
-    ("26", "SELECT * FROM (DESCRIBE v)"),
-    ("26", "SELECT * FROM (SUMMARIZE v)"),
     ("26", "CALL duckdb_tables()"),
     ("26", "EXECUTE p"),
     ("26", "PREPARE p AS SELECT 1"),
@@ -158,10 +167,7 @@ def test_every_attack_statement_is_refused(case: str, sql: str) -> None:
         "SELECT json_execute_serialized_sql('x')",
         "SELECT json_serialize_plan('SELECT 1')",
         "SELECT json_deserialize_sql('{}')",
-        "SELECT random()",
         "SELECT setseed(0.5)",
-        "SELECT uuid()",
-        "SELECT gen_random_uuid()",
         "SELECT nextval('s')",
         "SELECT currval('s')",
         "SELECT version()",
@@ -175,14 +181,46 @@ def test_every_attack_statement_is_refused(case: str, sql: str) -> None:
         "SELECT list_aggr(tags, 'su' || 'm') FROM events",
         "SELECT list_aggregate(tags, ?) FROM events",
         "SELECT array_aggr(tags, 'stats') FROM events",
-        "SELECT aggregate(tags, 'reservoir_quantile', 0.5) FROM events",
+        "SELECT aggregate(tags, 'stats') FROM events",
         "SELECT main.sum(n) FROM events",
-        "SELECT app.upper() FROM events",
+        "SELECT main.lower(app) FROM events",
+        "SELECT memory.main.lower(app) FROM events",
+        "SELECT pg_catalog.lower(app) FROM events",
+        "SELECT app.error() FROM events",
+        "SELECT e.app.error() FROM events e",
+        "SELECT current_user.lower()",
+        "SELECT events.rowid.abs() FROM events",
+        "SELECT tags.list_aggregate('stats') FROM events",
+        "SELECT tags.list_aggregate('sum') FROM events",
+        "SELECT n.sum() OVER () FROM events",
+        "FROM app.range(3)",
+        "SELECT __lake_person FROM events",
+        'SELECT e."__LAKE_person" FROM events e',
+        "SELECT __lake_person.abs() FROM events",
+        "SELECT * EXCLUDE (__lake_person) FROM events",
+        "SELECT * REPLACE (1 AS __lake_person) FROM events",
+        "SELECT * RENAME (__lake_person AS p) FROM events",
+        "SELECT n AS __lake_person FROM events",
+        "SELECT * FROM events JOIN people USING (__lake_person)",
+        "SELECT * FROM events e(__lake_person)",
+        "WITH __lake_x AS (SELECT 1) FROM __lake_x",
+        "EXPLAIN SELECT * FROM secret",
+        "EXPLAIN EXPLAIN SELECT 1",
+        "EXPLAIN ANALYZE SELECT * FROM events",
+        "EXPLAIN (ANALYZE) SELECT * FROM events",
+        "EXPLAIN CREATE TABLE x AS SELECT 1",
+        "EXPLAIN SELECT 1; SELECT 2",
+        "EXPLAIN",
         "SELECT n::my_type FROM events",
         "SELECT n::main.my_type FROM events",
         "SELECT n::STRUCT(a INTEGER, b my_type[]) FROM events",
         "SELECT CAST(n AS UNION(a POINTER)) FROM events",
         'SELECT json_transform(doc, \'{"a": "POINTER"}\') FROM events',
+        'SELECT from_json(doc, \'{"a": "STRUCT(x POINTER)"}\') FROM events',
+        'SELECT from_json(doc, \'{"a": "POINTER", "a": "INTEGER"}\') FROM events',
+        "SELECT json_transform(doc, title) FROM events",
+        "SELECT json_transform(doc, '{nonsense') FROM events",
+        'SELECT doc.json_transform(\'{"a": "INTEGER"}\') FROM events',
         "WITH events AS (SELECT 1) FROM events",
         "WITH EVENTS AS (FROM people) FROM people",
         "WITH a AS (FROM b), b AS (SELECT 1) FROM a",
@@ -201,7 +239,6 @@ def test_every_attack_statement_is_refused(case: str, sql: str) -> None:
         "SELECT * FROM events PIVOT (sum(n) FOR app IN some_enum)",
         "SELECT row_number() FROM events",
         "SELECT upper(app) OVER () FROM events",
-        "SELECT * FROM events ORDER BY random()",
         "SELECT * FROM events LIMIT (SELECT count(*) FROM secret)",
         "SELECT * REPLACE (error(app) AS app) FROM events",
         "SELECT COLUMNS(lambda c: error(c) IS NULL) FROM events",
@@ -213,8 +250,6 @@ def test_every_attack_statement_is_refused(case: str, sql: str) -> None:
         "VALUES (error('x'))",
         'SELECT app COLLATE "no such;collation" FROM events',
         "SELECT 1 UNION ALL SELECT * FROM secret",
-        "SELECT max(app ORDER BY random()) FROM events",
-        "SELECT 1 GROUP BY random()",
         "SELECT n FROM events QUALIFY error('x') IS NULL",
         "SELECT CASE WHEN true THEN error('x') END",
         "SELECT {'a': error('x')}",
@@ -223,141 +258,6 @@ def test_every_attack_statement_is_refused(case: str, sql: str) -> None:
 def test_forms_outside_the_lists_are_refused(sql: str) -> None:
     """A form, name, type or function off the lists is refused wherever in the query it stands."""
     refusal(sql)
-
-
-HONEST = [
-    "SELECT * FROM events",
-    "FROM events",
-    "TABLE people",
-    "SELECT 1",
-    "SELECT 1;",
-    'SELECT "app" FROM "EVENTS" -- a comment',
-    "SELECT e.app, p.team FROM events e JOIN people p USING (employee)",
-    "SELECT * FROM events NATURAL JOIN people",
-    "SELECT p.team, count(*) FROM events e LEFT JOIN people p ON e.employee = p.employee GROUP BY p.team",
-    "SELECT * FROM events e FULL JOIN people p ON e.employee = p.employee",
-    "SELECT * FROM events e SEMI JOIN people p ON e.employee = p.employee",
-    "SELECT * FROM events e ANTI JOIN people p ON e.employee = p.employee",
-    "SELECT * FROM events e, people p WHERE e.employee = p.employee",
-    "SELECT * FROM events CROSS JOIN (SELECT 1 AS one)",
-    "SELECT * FROM events POSITIONAL JOIN people",
-    "SELECT * FROM events e ASOF JOIN people p ON e.employee = p.employee AND e.ts >= p.joined",
-    "SELECT * FROM events e ASOF LEFT JOIN people p ON e.ts >= p.joined",
-    "SELECT e.app, s.total FROM events e, LATERAL (SELECT e.n + 1 AS total) s",
-    "SELECT e.app, t.tag FROM events e, unnest(e.tags) AS t(tag)",
-    "SELECT app, unnest(tags) FROM events",
-    "WITH a AS (SELECT app, n FROM events), b AS (SELECT app, sum(n) s FROM a GROUP BY app) FROM b",
-    "WITH a AS MATERIALIZED (FROM events) SELECT count(*) FROM a x, a y",
-    "WITH a(q) AS NOT MATERIALIZED (SELECT n FROM events) SELECT q FROM a",
-    "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 5) SELECT sum(i) FROM r",
-    "WITH RECURSIVE r(k, i) USING KEY (k) AS (SELECT 1, 0 UNION SELECT k, i + 1 FROM r WHERE i < 3) FROM r",
-    "SELECT app, row_number() OVER (PARTITION BY app ORDER BY ts DESC NULLS LAST) FROM events",
-    "SELECT sum(n) OVER (ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW EXCLUDE TIES) FROM events",
-    "SELECT avg(n) OVER (ORDER BY ts RANGE BETWEEN INTERVAL 7 DAYS PRECEDING AND CURRENT ROW) FROM events",
-    "SELECT lag(n, 1, 0) OVER w, first_value(n IGNORE NULLS) OVER w FROM events WINDOW w AS (ORDER BY ts)",
-    "SELECT ntile(4) OVER (ORDER BY n), percent_rank() OVER (ORDER BY n), cume_dist() OVER (ORDER BY n) FROM events",
-    "SELECT count(DISTINCT app) FILTER (n > 1) OVER (PARTITION BY employee) FROM events",
-    "SELECT app, n FROM events QUALIFY row_number() OVER (PARTITION BY app ORDER BY n) = 1",
-    "SELECT COLUMNS('a.*') FROM events",
-    "SELECT min(COLUMNS(* EXCLUDE (tags, meta, doc))) FROM events",
-    "SELECT COLUMNS(lambda c: c LIKE 't%') FROM events",
-    "SELECT coalesce(*COLUMNS(['app', 'title'])) FROM events",
-    "SELECT * EXCLUDE (tags) REPLACE (n + 1 AS n) RENAME (app AS program) FROM events",
-    "SELECT e.* EXCLUDE (e.tags) FROM events e",
-    "SELECT * LIKE 't%' FROM events",
-    "SELECT list_transform(tags, lambda t: upper(t)), list_filter(tags, lambda t: t <> 'a') FROM events",
-    "SELECT [upper(t) FOR t IN tags IF t <> 'a'] FROM events",
-    "SELECT list_reduce([1, 2, 3], lambda a, b: a + b), list_sort(tags), tags[1], tags[1:2], len(tags) FROM events",
-    "SELECT list_aggregate([1, 2], 'sum'), list_sum([1, 2]), list_contains(tags, 'a') FROM events",
-    "SELECT meta.a, meta['a'], struct_extract(meta, 'b'), {'k': n, 'v': app}, row(1, 2) FROM events",
-    "SELECT MAP {'a': 1}['a'], map_keys(MAP {'a': 1}), map_from_entries([('a', 1)])",
-    "SELECT doc->>'k', doc->'k', json_extract_string(doc, '$.k'), json_valid(doc) FROM events",
-    "SELECT app, count(*) FROM events GROUP BY ALL ORDER BY ALL",
-    "SELECT app, employee, sum(n) FROM events GROUP BY ROLLUP (app, employee)",
-    "SELECT app, employee, grouping(app), sum(n) FROM events GROUP BY CUBE (app, employee)",
-    "SELECT app, employee, sum(n) FROM events GROUP BY GROUPING SETS ((app), (employee), ())",
-    "SELECT app, sum(n) AS s FROM events GROUP BY app HAVING s > 1 ORDER BY s DESC",
-    "SELECT count(*) FILTER (WHERE n > 1), sum(n) FILTER (n > 2) FROM events",
-    "SELECT DISTINCT ON (app) app, n FROM events ORDER BY app, n DESC",
-    "SELECT DISTINCT app FROM events",
-    "VALUES (1, 'a'), (2, 'b')",
-    "SELECT * FROM (VALUES (1, 'a')) AS t(i, s)",
-    "SELECT app FROM events UNION BY NAME SELECT team AS app FROM people",
-    "SELECT employee FROM events UNION ALL BY NAME SELECT employee, team FROM people",
-    "SELECT employee FROM events EXCEPT SELECT employee FROM people",
-    "(SELECT employee FROM events ORDER BY ts LIMIT 1) INTERSECT ALL SELECT employee FROM people",
-    "SELECT * FROM events LIMIT 10%",
-    "SELECT * FROM events ORDER BY 1 LIMIT 2 OFFSET 1",
-    "SELECT #1, #2 FROM events",
-    "SELECT ts + INTERVAL 1 DAY, ts - INTERVAL '2 hours', date_diff('day', ts, TIMESTAMP '2026-02-01') FROM events",
-    "SELECT date_trunc('month', ts), extract(dow FROM ts), strftime(ts, '%Y') FROM events",
-    "SELECT time_bucket(INTERVAL 1 WEEK, ts) FROM events",
-    "SELECT ts AT TIME ZONE 'UTC', DATE '2026-01-01', ts::DATE FROM events WHERE ts >= now() - INTERVAL 90 YEARS",
-    "SELECT current_date, current_timestamp, today()",
-    "SELECT regexp_extract(title, '(\\w+)', 1), regexp_replace(title, 'a', 'b', 'g'), title ~ 'x.*' FROM events",
-    "SELECT title SIMILAR TO 'y' FROM events",
-    "SELECT app LIKE 'a%', app ILIKE 'A%', app NOT LIKE 'b' ESCAPE '$', app GLOB '*' FROM events",
-    "SELECT upper(app) || '-' || n, concat_ws(',', app, title), substring(app FROM 1 FOR 2), trim(app) FROM events",
-    "SELECT CASE app WHEN 'a' THEN 1 ELSE 0 END, CASE WHEN n > 1 THEN 'x' END FROM events",
-    "SELECT if(n > 1, 1, 2), nullif(n, 0) FROM events",
-    "SELECT n::DECIMAL(10, 2), TRY_CAST(title AS INTEGER), n::VARCHAR FROM events",
-    "SELECT [n]::BIGINT[], n::DOUBLE, TRY(n // 0) FROM events",
-    "SELECT CAST({'a': 1} AS STRUCT(a BIGINT)), CAST(MAP {'a': 1} AS MAP(VARCHAR, BIGINT)), 'a'::ENUM('a', 'b')",
-    "SELECT n BETWEEN 1 AND 3, n NOT IN (1, 2), n IS NULL, n IS DISTINCT FROM 3 FROM events",
-    "SELECT NOT (n > 1 AND n < 3 OR n = 7) FROM events",
-    "SELECT quantile_cont(n, 0.5), median(n), stddev(n), mode(app), approx_count_distinct(app), corr(n, x) FROM events",
-    "SELECT arg_max(app, n), max_by(app, n), string_agg(app, ',' ORDER BY ts), list(app ORDER BY ts DESC) FROM events",
-    "SELECT histogram(n), any_value(app), bool_or(n > 1), bit_xor(n), product(x) FROM events",
-    "SELECT kurtosis(n), entropy(app) FROM events",
-    "SELECT (SELECT max(n) FROM events e2 WHERE e2.app = e.app) FROM events e",
-    "SELECT * FROM events WHERE employee IN (SELECT employee FROM people WHERE team = 'red')",
-    "SELECT * FROM events e WHERE EXISTS (SELECT 1 FROM people p WHERE p.employee = e.employee)",
-    "SELECT * FROM events WHERE n >= ALL (SELECT n FROM events)",
-    "SELECT ARRAY(SELECT app FROM events)",
-    "SELECT md5(employee), sha256(app), hash(n), n & 3, n << 1, xor(n, 2), ~n, n % 2, n // 2, 2 ** 3 FROM events",
-    "SELECT i FROM range(10) AS r(i)",
-    "SELECT * FROM generate_series(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-03', INTERVAL 1 DAY) AS g(day)",
-    "SELECT * FROM range(3) WITH ORDINALITY",
-    "SELECT * FROM (PIVOT events ON app IN ('a', 'b') USING sum(n) GROUP BY employee)",
-    "FROM (SELECT employee, app, n FROM events) PIVOT (sum(n) AS s FOR app IN ('a' AS first, 'b'))",
-    "UNPIVOT (SELECT employee, n, x FROM events) ON n, x INTO NAME what VALUE amount",
-    "SELECT app COLLATE NOCASE FROM events ORDER BY app COLLATE NOCASE",
-    "SELECT levenshtein(app, title), jaccard(app, title) FROM events",
-    "SELECT printf('%05d', n), format('{} {}', app, n), lpad(app, 8, '.') FROM events",
-    "SELECT greatest(n, 2), round(x, 1), floor(x), log(2), sqrt(n), pi() FROM events",
-    "SELECT radians(x), gcd(n, 4), -n, +n, @n FROM events",
-    "SELECT program: app, n AS amount FROM events WHERE (app, n) IN (SELECT app, n FROM events)",
-    "SELECT events FROM events",
-    "SELECT app::TEXT, n::INT8, n::BOOL, ts::TIMESTAMPTZ, n::REAL, app::STRING, n::NUMERIC(9, 1) FROM events",
-    "SELECT $$dollar 'quoted'$$, E'tab\\t', 1_000, 1e3, true, NULL",
-]
-
-
-@pytest.fixture(scope="module")
-def database() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute(
-        "CREATE TABLE events (ts TIMESTAMP, employee VARCHAR, sensitivity INTEGER, app VARCHAR, title VARCHAR,"
-        " n INTEGER, x DOUBLE, tags VARCHAR[], meta STRUCT(a INTEGER, b VARCHAR), doc JSON)"
-    )
-    connection.execute(
-        "INSERT INTO events VALUES"
-        " ('2026-01-01 10:00:00', 'e1', 1, 'a', 'x 1', 1, 1.5, ['a', 'b'], {'a': 1, 'b': 'z'}, '{\"k\": 1}'),"
-        " ('2026-01-02 11:00:00', 'e2', 4, 'b', '7', 3, 2.5, ['c'], {'a': 2, 'b': 'y'}, '{\"k\": \"v\"}'),"
-        " ('2026-01-03 12:00:00', 'e1', 2, 'a', 'y', 2, 0.5, [], NULL, NULL)"
-    )
-    connection.execute("CREATE TABLE people (employee VARCHAR, team VARCHAR, joined TIMESTAMP)")
-    connection.execute("INSERT INTO people VALUES ('e1', 'red', '2025-01-01'), ('e3', 'blue', '2026-01-02')")
-    return connection
-
-
-@pytest.mark.parametrize("sql", HONEST)
-def test_honest_queries_are_admitted_and_run(sql: str, database: duckdb.DuckDBPyConnection) -> None:
-    """What analysts write is admitted, and DuckDB runs it."""
-    query = admitted(sql)
-    assert database.sql(query.sql).to_arrow_table().num_columns > 0
-    assert query.tables <= {"events", "people"}
-    assert query.tables == {name for name in ("events", "people") if name in sql.lower()}
 
 
 def test_report_names_what_the_query_uses() -> None:
@@ -370,11 +270,13 @@ def test_report_names_what_the_query_uses() -> None:
     assert admitted("SELECT ?, ?").parameters == ("1", "2")
 
 
-def test_no_catalog_view_can_be_a_with_name(database: duckdb.DuckDBPyConnection) -> None:
+def test_no_catalog_view_can_be_a_with_name() -> None:
     """A WITH name never hides or reveals a view of the engine's own catalog."""
-    views = database.execute(
-        "SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"
-    ).fetchall()
+    views = (
+        duckdb.connect()
+        .execute("SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'")
+        .fetchall()
+    )
     assert len(views) > 20
     for (view,) in views:
         refusal(f"WITH {view} AS (SELECT 1) FROM {view}")
@@ -483,7 +385,7 @@ def _places(node: Any, found: list[tuple[dict[str, Any], str]]) -> list[tuple[di
     if isinstance(node, dict):
         kinds = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "BASE_TABLE", "JOIN", "SUBQUERY"}
         found.extend((node, key) for key in ("class", "function_name", "type_name") if key in node)
-        if "class" not in node and node.get("type") in kinds:
+        if "class" not in node and isinstance(node.get("type"), str) and node["type"] in kinds:
             found.append((node, "type"))
         for child in node.values():
             _places(child, found)
