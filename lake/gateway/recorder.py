@@ -66,10 +66,12 @@ class Recorder:
         if detail is not None:
             name = audit_detail_name(actor.tag, moment)
             text = json.dumps(detail, ensure_ascii=False)[:MAX_DETAIL]
-            body["sealed"] = base64.b64encode(self._control.seal_document(AUDIT_DETAIL, name, text.encode())).decode()
-        content, moved = self._attachments.fit(entries.new_entry(kind, moment, body))
-        (index,) = self.log.append([content])
-        return Recorded(index, content, moved.get("scope"))
+            # Half a surrogate pair has no UTF-8; as an escape of JSON it is kept.
+            content = text.encode(errors="backslashreplace")
+            body["sealed"] = base64.b64encode(self._control.seal_document(AUDIT_DETAIL, name, content)).decode()
+        entry, moved = self._attachments.fit(entries.new_entry(kind, moment, body))
+        (index,) = self.log.append([entry])
+        return Recorded(index, entry, moved.get("scope"))
 
     def record_keys(self, actor: Actor, events: Sequence[KeyEvent]) -> None:
         """Append what happened to keys, a bounded list of ids in each entry."""

@@ -1,0 +1,91 @@
+"""Every way to ask the lake the same thing. A door answers with rows or with the class of an error, never both.
+
+``Gateway`` is all that these attacks know of what they attack; another DuckDB gateway can be put in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from keys.errors import KeysError
+from lake.errors import LakeError
+from lake.gateway.service import GatewayService
+from tests.gateway.served import caller
+from tests.world import World
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: a table, or an error's code and words."""
+
+    table: pa.Table | None
+    error: str = ""
+    words: str = ""
+
+    def rows(self) -> list[str]:
+        """Rows as texts, sorted; none of an error."""
+        return [] if self.table is None else sorted(repr(list(row.values())) for row in self.table.to_pylist())
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Names and types of the columns."""
+        return [] if self.table is None else [(field.name, str(field.type)) for field in self.table.schema]
+
+
+class Door(Protocol):
+    """One way in."""
+
+    name: str
+
+    def ask(self, user: str, purpose: str, sql: str, parameters: Parameters = ()) -> Answer:
+        """Ask, and take all rows."""
+
+
+class Embedded:
+    """The library in the asker's own process."""
+
+    name = "embedded"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def ask(self, user: str, purpose: str, sql: str, parameters: Parameters = ()) -> Answer:
+        """Ask, and take all rows."""
+        with self._world.connect(user, purpose) as connection:
+            try:
+                return Answer(connection.sql(sql, parameters).arrow())
+            except (LakeError, KeysError) as error:
+                return Answer(None, error.code, str(error))
+
+
+class Service:
+    """The gateway's one function, which every server calls."""
+
+    name = "service"
+
+    def __init__(self, service: GatewayService) -> None:
+        self._service = service
+
+    def ask(self, user: str, purpose: str, sql: str, parameters: Parameters = ()) -> Answer:
+        """Ask, and take all rows."""
+        try:
+            stream = self._service.run(caller(user, purpose), sql, parameters)
+            try:
+                return Answer(pa.Table.from_batches(stream, stream.schema))
+            finally:
+                stream.close()
+        except (LakeError, KeysError) as error:
+            return Answer(None, error.code, str(error))
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    """For doors that need no closing."""
+    yield
