@@ -7,12 +7,13 @@ a column that does not exist.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 
 from lake.errors import DeniedError
 from lake.rules.contract import Contract, FieldType
+from lake.rules.elevation import Door
 from lake.rules.masks import Mask
 from lake.rules.model import (
     EMPLOYEE_COLUMN,
@@ -126,6 +127,7 @@ class Policy:
     users: Mapping[str, User]
     text: str
     digest: str
+    break_glass: Mapping[str, Door] = field(default_factory=dict)
 
     def principal(self, who: Identity) -> Principal:
         """The principal that an identity is.

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from lake.rules.contract import Contract
 from lake.rules.document import Node, read_document
+from lake.rules.elevation_document import parse_doors
 from lake.rules.masks import Mask, parse_mask
 from lake.rules.model import MAX_EMPLOYEE_ID, NAME
 from lake.rules.policy import (
@@ -44,7 +45,8 @@ def parse_policy(text: str, contracts: Mapping[str, Contract], source: str = "po
     Raises:
         DocumentError: anything unknown, contradictory, or wider than a contract allows.
     """
-    top = read_document(text, source).mapping(required=("purposes", "roles", "users"), optional=("cohorts",))
+    document = read_document(text, source)
+    top = document.mapping(required=("purposes", "roles", "users"), optional=("cohorts", "break_glass"))
     purposes = {_name(node, key): node.string() for key, node in top["purposes"].items()}
     cohorts = {_name(node, key): _employees(node) for key, node in top["cohorts"].items()} if "cohorts" in top else {}
     reader = _Reader(contracts, purposes, cohorts)
@@ -56,6 +58,7 @@ def parse_policy(text: str, contracts: Mapping[str, Contract], source: str = "po
         users=MappingProxyType(users),
         text=text,
         digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        break_glass=parse_doors(top["break_glass"], purposes, roles, users) if "break_glass" in top else {},
     )
 
 
