@@ -111,6 +111,10 @@ class ControlKeys:
         """The key of a role's pseudonyms and masks for one purpose: two roles can't join theirs."""
         return envelope.mac(self._key(PSEUDONYMS), envelope.context(Kind.DERIVED, "role", self._lake, role, purpose))
 
+    def token_key(self) -> bytes:
+        """The key of the lake's own tokens, 32 bytes: made of a secret that of all hosts only gateways hold."""
+        return envelope.mac(self._key(PSEUDONYMS), envelope.context(Kind.DERIVED, "tokens", self._lake))
+
 
 class SharedControlKeys(ControlKeys):
     """Those that a broker shares with a host; what needs another one is refused.

@@ -57,6 +57,28 @@ class DeniedError(LakeError):
     exit_code = 3
 
 
+class UnauthenticatedError(LakeError):
+    """Nobody whom the gateway knows is at the door. Outsiders get one message, whatever is wrong.
+
+    Args:
+        reason: a word of a closed set, for audit log and metrics only; never shown, and no part of ``details``.
+    """
+
+    code = "unauthenticated"
+    exit_code = 3
+
+    def __init__(
+        self,
+        message: str = "not authenticated",
+        *,
+        hint: str = "get a new token from your identity provider, and name one of the purposes in it",
+        reason: str = "",
+        **details: str | int,
+    ) -> None:
+        super().__init__(message, hint=hint, **details)
+        self.reason = reason
+
+
 class QueryRefusedError(UsageError):
     """The SQL is not one SELECT over granted tables and allow-listed functions."""
 

@@ -10,6 +10,7 @@ from keys import control
 from keys.control import ControlKeys, SharedControlKeys, audit_detail_name, bound_to
 from keys.errors import BrokerRefusedError, KeyIntegrityError, KeyStateError
 from keys.providers import WrappedKey
+from keys.remote.roles import SECRETS, Role
 from keys.signing import NoteVerifier
 from keys.tables import control_secrets
 
@@ -135,6 +136,21 @@ def test_a_host_has_the_secrets_of_its_role_only(keys):
     for wrong in ({"root": bytes(32)}, {control.CATALOG: bytes(31)}, {control.CATALOG: b""}):
         with pytest.raises(KeyIntegrityError):
             SharedControlKeys(LAKE, wrong)
+
+
+def test_only_a_gateway_can_make_tokens(world, keys):
+    """The key is one of its own, the same in every process that has the secret; no other role's host has that."""
+    key = keys.token_key()
+    assert len(key) == 32
+    assert key not in {*keys._keys.values(), keys.pseudonym_key("tokens", LAKE), keys.pseudonym_key("tokens", "")}
+    assert ControlKeys(LAKE, world.store, world.provider).token_key() == key
+    for role, names in SECRETS.items():
+        shared = SharedControlKeys(LAKE, keys.share(names))
+        if role is Role.GATEWAY:
+            assert shared.token_key() == key
+        else:
+            with pytest.raises(BrokerRefusedError):
+                shared.token_key()
 
 
 def test_audit_details_are_named_by_actor_and_month():
