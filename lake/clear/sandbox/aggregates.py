@@ -99,6 +99,9 @@ class _Query:
             raise _refused("this FROM")
         if tree["group_sets"] not in ([], [list(range(len(tree["group_expressions"])))]):
             raise _refused("ROLLUP, CUBE or GROUPING SETS")
+        grouped = tree["group_expressions"] or tree["aggregate_handling"] == "FORCE_AGGREGATES"
+        if not grouped and any(map(self._is_grouping, tree["select_list"])):
+            raise _refused("a column without GROUP BY")
         selected = [self._selected(item) for item in tree["select_list"]]
         having = [self._having(tree["having"])] if tree["having"] else []
         modifiers = [self._modifier(item) for item in tree["modifiers"]]

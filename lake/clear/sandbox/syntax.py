@@ -236,7 +236,7 @@ def _check_encodes(text: str) -> None:
 def _syntax_error(sql: str, document: Tree) -> QueryRefusedError:
     """Say where, never what: DuckDB's own message quotes the text."""
     if document.get("error_message") == "Only SELECT statements can be serialized to json!":
-        return QueryRefusedError("only SELECT statements are allowed")
+        return QueryRefusedError("only SELECT statements are allowed", hint="a PIVOT names its values: ON x IN (...)")
     position = document.get("position")
     if not isinstance(position, str) or not _POSITION.fullmatch(position):
         return QueryRefusedError("the query is not valid SQL")

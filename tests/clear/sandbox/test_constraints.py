@@ -95,6 +95,10 @@ def test_what_is_not_understood_bounds_nothing(condition: str) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
+        "SELECT * FROM events TABLESAMPLE reservoir(5 ROWS) WHERE sensitivity = 1",
+        "SELECT * FROM events WHERE sensitivity = 1 USING SAMPLE 5 ROWS",
+        "SELECT * FROM events e JOIN teams TABLESAMPLE bernoulli(9%) USING (employee) WHERE e.sensitivity = 1",
+        "SELECT * FROM (FROM events TABLESAMPLE reservoir(5 ROWS)) WHERE sensitivity = 1",
         "SELECT * FROM events e LEFT JOIN logins l ON true WHERE e.employee = 'a'",
         "SELECT * FROM events e ASOF JOIN logins l ON e.ts >= l.ts WHERE e.employee = 'a'",
         "SELECT * FROM events e POSITIONAL JOIN logins l WHERE e.employee = 'a'",

@@ -55,6 +55,13 @@ def test_any_literal_gives_the_same_fingerprint(text: str, n: int) -> None:
     )
 
 
+def test_size_and_seed_of_a_sample_do_not_count() -> None:
+    """Samples differ in shape by their method alone."""
+    sample = "SELECT * FROM events TABLESAMPLE {}({} ROWS) REPEATABLE ({})"
+    assert of(sample.format("reservoir", 10, 1)) == of(sample.format("reservoir", 99, 77))
+    assert of("FROM events USING SAMPLE 10% (bernoulli)") != of("FROM events USING SAMPLE 10% (reservoir)")
+
+
 def test_form_of_the_fingerprint() -> None:
     """It is the word sha256, a colon and 64 hexadecimal digits."""
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", of(BASE))
