@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from keys.errors import KeysError
 from lake.errors import LakeError
 from lake.gateway.service import GatewayService
-from tests.gateway.served import caller
+from tests.gateway.served import caller, serving
 from tests.world import World
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -86,6 +86,17 @@ class Service:
 
 
 @contextmanager
-def nothing() -> Iterator[None]:
-    """For doors that need no closing."""
-    yield
+def embedded(world: World) -> Iterator[Door]:
+    """A library on a lake."""
+    yield Embedded(world)
+
+
+@contextmanager
+def service(world: World) -> Iterator[Door]:
+    """A gateway's function on a lake, which keeps slices."""
+    with serving(world, slice_cache=64 << 20) as opened:
+        yield Service(opened)
+
+
+WAYS: Mapping[str, Callable[[World], AbstractContextManager[Door]]] = {"embedded": embedded, "service": service}
+"""Ways to open a door on a lake."""
