@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from lake.clear.reading.plan import Era, SliceKey
 from lake.clear.sandbox import guard, syntax
 from lake.clear.sandbox.answers import Parameters
 from lake.errors import DeniedError, QueryRefusedError, UnavailableError
+from lake.gateway.cancellation import Cancellation
 from lake.gateway.contracts import Contracts
 from lake.gateway.engines import Session
 from lake.gateway.home import Home
@@ -30,6 +31,7 @@ class Request:
     Attributes:
         files: read these alone of the files that the query may read; a part of a query that was split.
         expires: when the caller's credential ends.
+        cancellation: how it is broken off.
     """
 
     identity: Identity
@@ -39,6 +41,7 @@ class Request:
     role: str | None = None
     files: frozenset[str] | None = None
     expires: datetime | None = None
+    cancellation: Cancellation = field(default_factory=Cancellation, compare=False)
 
     @property
     def user(self) -> str:

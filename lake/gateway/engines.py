@@ -32,6 +32,9 @@ class Session(Protocol):
     def run(self, sql: str, slices: Mapping[str, Slice], parameters: Parameters, limits: SandboxLimits) -> Running:
         """See ``execute.run``."""
 
+    def cancel(self) -> None:
+        """Break off what it does now or next, from any thread."""
+
     def close(self) -> None:
         """Give everything back; closing what runs breaks it off."""
 
@@ -42,6 +45,10 @@ Engine = Callable[[], Session]
 
 class InProcess:
     """User SQL runs in the caller's process, which is the operator's own."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
+        self._running: Running | None = None
 
     def parse(self, sql: str) -> syntax.Statement:
         """See ``syntax.parse``."""
@@ -59,7 +66,16 @@ class InProcess:
 
     def run(self, sql: str, slices: Mapping[str, Slice], parameters: Parameters, limits: SandboxLimits) -> Running:
         """See ``execute.run``."""
-        return execute.run(sql, slices, parameters, limits)
+        self._running = execute.run(sql, slices, parameters, limits)
+        if self._cancelled:
+            self._running.cancel()
+        return self._running
+
+    def cancel(self) -> None:
+        """The engine is interrupted, which it heeds when it can."""
+        self._cancelled = True
+        if self._running is not None:
+            self._running.cancel()
 
     def close(self) -> None:
         """Nothing is held."""

@@ -94,6 +94,7 @@ class QueryGateway:
         """
         actor = self._home.actor(request.user)
         session = self._engine()
+        request.cancellation.attach(session.cancel)
         try:
             for seconds in REPLAN_AFTER:
                 with suppress(OutdatedPlanError):
@@ -218,7 +219,9 @@ class QueryGateway:
             # The engine may have read rows before it failed, and that it failed says something about them.
             watch[0].record("error", slices, 0, 0, error=error)
             raise
-        return QueryStream(running, slices, watch, limits=limits, release_bytes=settings.release_bytes)
+        stream = QueryStream(running, slices, watch, limits=limits, release_bytes=settings.release_bytes)
+        stream.cancellation = request.cancellation
+        return stream
 
     def _slices(self, request: Request, admission: Admission, intent: Recorded) -> dict[str, Slice]:
         requests = [item for planned in admission.planned.values() for item in planned.requests()]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from weakref import WeakSet
 
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from lake.clear.serving.processes import SandboxShape
 from lake.errors import UnavailableError
 from lake.gateway.admission import Request
 from lake.gateway.caller import Caller
+from lake.gateway.cancellation import Cancellation
 from lake.gateway.contracts import Contracts
 from lake.gateway.engines import sandboxed
 from lake.gateway.home import Home
@@ -74,13 +75,30 @@ class GatewayService:
             cache=self.cache,
         )
         self._lock = threading.Lock()
-        self._running: Counter[str] = Counter()
+        self._open: WeakSet[Cancellation] = WeakSet()
+        """Of queries under way; a result holds its own as long as it is there."""
 
     def run(
-        self, caller: Caller, sql: str, parameters: Parameters = (), *, files: frozenset[str] | None = None
+        self,
+        caller: Caller,
+        sql: str,
+        parameters: Parameters = (),
+        *,
+        files: frozenset[str] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> QueryStream:
-        """Start a query; see ``QueryGateway.run``."""
-        return self._gateway.run(_request(caller, sql, parameters, files))
+        """Start a query; see ``QueryGateway.run``. A cancellation reaches it before this returns, too."""
+        wish = cancellation or Cancellation()
+        with self._lock:
+            self._open.add(wish)
+        return self._gateway.run(replace(_request(caller, sql, parameters), files=files, cancellation=wish))
+
+    def cancel_all(self) -> None:
+        """Break off every query."""
+        with self._lock:
+            wishes = list(self._open)
+        for wish in wishes:
+            wish.cancel()
 
     def describe(self, caller: Caller, sql: str, parameters: Parameters = ()) -> Described:
         """What a query would give; see ``QueryGateway.describe``."""
@@ -124,5 +142,5 @@ class GatewayService:
         self.home.close()
 
 
-def _request(caller: Caller, sql: str, parameters: Parameters = (), files: frozenset[str] | None = None) -> Request:
-    return Request(caller.identity, caller.purpose, sql, parameters, caller.role, files, caller.expires)
+def _request(caller: Caller, sql: str, parameters: Parameters) -> Request:
+    return Request(caller.identity, caller.purpose, sql, parameters, caller.role, expires=caller.expires)

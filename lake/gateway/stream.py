@@ -12,6 +12,7 @@ from keys.errors import KeysError
 from lake.clear.reading.slice import Slice
 from lake.clear.sandbox.answers import Running
 from lake.errors import LakeError, LimitExceededError
+from lake.gateway.cancellation import Cancellation
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor, Recorded
 from lake.gateway.standing import Standing
@@ -68,6 +69,7 @@ class QueryStream:
     Attributes:
         schema: columns of the result.
         receipt: index of the query's INTENT entry in the audit log.
+        cancellation: the query's own; kept here as long as the result is.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class QueryStream:
         outcome, standing = watch
         self.schema: pa.Schema = running.schema
         self.receipt = outcome.intent
+        self.cancellation = Cancellation()
         self._running = running
         self._slices = slices
         self._outcome = outcome
