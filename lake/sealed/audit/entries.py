@@ -31,6 +31,8 @@ BATCH, BATCH_REFUSED = "ingest.batch", "ingest.refused"
 POLICY, CONTRACT, KEYS, CREATED, READ = "policy.apply", "contract.add", "key.create", "lake.create", "audit.read"
 KEY_OPERATION = "key.operation"
 REKEY_INTENT, REKEY_OUTCOME = "rekey.intent", "rekey.outcome"
+BREAK_GLASS = "break_glass"
+"""Followed by what happened to an elevation, such as ``break_glass.approve``; or ``break_glass.deny``."""
 
 
 def bitmap(numbers: Iterable[int]) -> str:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from lake.errors import IntegrityError, UsageError
 from lake.sealed.catalog.database import Database
 
-CATALOG_MIGRATIONS, CATALOG_HEAD = "lake.sealed.catalog.migrations", "0001"
+CATALOG_MIGRATIONS, CATALOG_HEAD = "lake.sealed.catalog.migrations", "0002"
 KEY_STORE_MIGRATIONS, KEY_STORE_HEAD = "keys.migrations", "0001"
 
 _VERSION = sa.text("SELECT version_num FROM alembic_version")

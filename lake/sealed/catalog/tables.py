@@ -103,6 +103,17 @@ removals = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False, index=True),
 )
 
+elevations = sa.Table(
+    "elevations",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+"""Events of break-glass, at most one of a kind for each id; see elevations.py."""
+
 marks = sa.Table(
     "marks",
     metadata,
@@ -111,7 +122,7 @@ marks = sa.Table(
 )
 """Numbers that only grow, outside the chain: the fence (see upkeep.py)."""
 
-CHAINED = (contracts, policies, directory, actors, batches, files, removals)
+CHAINED = (contracts, policies, directory, actors, batches, files, removals, elevations)
 """Tables whose rows the commits account for; see chain.py."""
 
 REWRAPPED = frozenset({"kek_id", "kek_version", "wrapped_dek", "removed_seq"})

@@ -18,7 +18,9 @@ import pytest
 from lake.rules.model import DataFile, Partition, Subject
 from lake.sealed.catalog import tables
 from lake.sealed.catalog.catalog import BatchRecord, Catalog
+from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.elevations import ElevationRow, add_row
 from lake.sealed.catalog.upkeep import Upkeep
 
 MAC_KEY = b"m" * 32
@@ -80,6 +82,15 @@ def fill(catalog: Catalog) -> None:
         files = [(data_file(f"{number}-{part}", hours=10 * part), part) for part in range(2)]
         catalog.land(batch_record(f"batch-{number}"), files, key_epoch=1)
     remove_a_file(catalog)
+    elevate(catalog, "4" * 32, "request")
+
+
+def elevate(catalog: Catalog, name: str, kind: str) -> Head:
+    """An event of break-glass."""
+    with catalog.database.writing() as connection:
+        return add_row(
+            catalog, connection, ElevationRow(name, kind, b"sealed " + kind.encode(), 1_773_000_000_000_000, 0)
+        )
 
 
 def remove_a_file(catalog: Catalog) -> None:
@@ -135,6 +146,12 @@ def file() -> Callable[..., DataFile]:
 def batch() -> Callable[..., BatchRecord]:
     """Makes batches: `batch_record`."""
     return batch_record
+
+
+@pytest.fixture
+def event() -> Callable[[Catalog, str, str], Head]:
+    """Adds an event of break-glass: `elevate`."""
+    return elevate
 
 
 @pytest.fixture

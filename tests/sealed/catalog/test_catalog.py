@@ -85,7 +85,7 @@ def test_everything_comes_back_as_it_was_put(catalog, file, batch):
     assert catalog.object_keys() == live | {file("2-0").object_key}
     assert catalog.object_keys(removed_after=datetime(2026, 3, 13)) == catalog.object_keys()
     assert catalog.object_keys(removed_after=datetime(2026, 3, 15)) == live
-    assert catalog.counts() == {"batches": 3, "files": 5, "directory": 2, "commits": 9}
+    assert catalog.counts() == {"batches": 3, "files": 5, "directory": 2, "commits": 10}
     (summary,) = catalog.summary()
     assert (summary["files"], summary["rows"], summary["bytes"], summary["employees"]) == (5, 85, 20_480, 2)
     assert (summary["first"], summary["last"]) == ("2026-03-01T00:00:00", "2026-03-01T11:00:00")
