@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import pyarrow as pa
 
+from lake.client.dataset import Dataset, LocalSource
+from lake.client.order import Shard
+from lake.client.place import PATIENCE, Place, is_url
+from lake.client.progress import Progress
+from lake.client.remote import RemoteConnection
 from lake.client.result import Result
+from lake.client.statements import ShownTable
+from lake.client.token import Tokens
 from lake.clock import Clock, utc_now
 from lake.errors import UsageError
 from lake.gateway import home as homes
@@ -56,7 +63,8 @@ class Connection:
         self._home = home
         self._user, self._purpose, self._role = user, purpose, role
         contracts = Contracts(home)
-        self._gateway = QueryGateway(home, contracts, Policies(home, contracts))
+        self._policies = Policies(home, contracts)
+        self._gateway = QueryGateway(home, contracts, self._policies)
 
     def __enter__(self) -> Connection:
         return self
@@ -64,14 +72,48 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def sql(self, query: str, parameters: Parameters = ()) -> Result:
+    def sql(self, query: str, parameters: Parameters = (), *, progress: Progress = None) -> Result:
         """Run one SELECT over the datasets that the policy grants.
+
+        Args:
+            parameters: values of its parameters, by position or by name.
+            progress: called with rows and bytes so far, or True for a line on the terminal.
 
         Raises:
             DeniedError, QueryRefusedError, QueryFailedError, LimitExceededError, IntegrityError, UnavailableError.
         """
-        request = Request(Identity(self._user), self._purpose, query, parameters, self._role)
-        return Result(self._gateway.run(request))
+        return Result(self._gateway.run(self._request(query, parameters)), progress)
+
+    def tables(self) -> list[ShownTable]:
+        """The tables that may be read for this purpose, in order of name.
+
+        Raises:
+            DeniedError: none.
+        """
+        admissions = self._gateway.admissions
+        allowed = admissions.allowed(self._policies.current(), Identity(self._user), self._purpose, self._role)
+        schemas, descriptions = admissions.schemas(allowed), admissions.descriptions(allowed)
+        return [ShownTable(name, schemas[name], descriptions[name]) for name in sorted(schemas)]
+
+    def dataset(
+        self,
+        query: str,
+        parameters: Parameters = (),
+        *,
+        columns: tuple[str, ...] | list[str] | None = None,
+        shuffle: int | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] | None = None,
+    ) -> Dataset:
+        """A query to train on, which runs anew for every epoch; see ``Dataset``."""
+        request = self._request(query, parameters)
+        source = LocalSource(
+            query, lambda: Result(self._gateway.run(request)), lambda: self._gateway.describe(request).schema
+        )
+        return Dataset(source, None if columns is None else tuple(columns), shuffle, seed, Shard(*shard or ()))
+
+    def _request(self, query: str, parameters: Parameters) -> Request:
+        return Request(Identity(self._user), self._purpose, query, parameters, self._role)
 
     def close(self) -> None:
         """Give everything back."""
@@ -169,6 +211,7 @@ def open(  # noqa: A001 - the documented name
     )
 
 
+@overload
 def connect(
     path: PathLike,
     *,
@@ -180,7 +223,75 @@ def connect(
     provider_file: PathLike | None = None,
     settings: Settings | None = None,
     clock: Clock = utc_now,
+) -> Connection: ...
+
+
+@overload
+def connect(
+    path: str,
+    *,
+    purpose: str | None = None,
+    role: str | None = None,
+    token: str | Callable[[], str] | None = None,
+    token_file: PathLike | None = None,
+    ca: PathLike | None = None,
+    cert: PathLike | None = None,
+    key: PathLike | None = None,
+    endpoints: int = 1,
+    patience: float = PATIENCE,
+) -> RemoteConnection: ...
+
+
+def connect(path: PathLike, **options: Any) -> Connection | RemoteConnection:
+    """Open a lake to query it for a purpose, under the policy in force.
+
+    A folder is opened in this process, as ``user`` and with what opens its key store. An address such as
+    ``grpc+tls://host:8815`` is that of a gateway, which knows the user by a token or a certificate.
+
+    Args:
+        role: which of the user's roles, if several grant the same.
+        token: the token, or a function that gives one.
+        token_file: a file with the token, read again when it has changed.
+        ca: file with the certificates to trust instead of the system's; ``cert`` and ``key`` are the caller's own.
+        endpoints: in how many parts results are read at once, where the gateway can divide a query.
+        patience: seconds to wait for an answer, and between two batches.
+
+    Raises:
+        UsageError: there is no lake, or the options do not go together.
+        TypeError: an option belongs to the other kind of place.
+    """
+    return _connect_remote(str(path), **options) if is_url(path) else _connect_embedded(path, **options)
+
+
+def _connect_remote(
+    url: str,
+    *,
+    purpose: str | None = None,
+    role: str | None = None,
+    token: str | Callable[[], str] | None = None,
+    token_file: PathLike | None = None,
+    ca: PathLike | None = None,
+    cert: PathLike | None = None,
+    key: PathLike | None = None,
+    endpoints: int = 1,
+    patience: float = PATIENCE,
+) -> RemoteConnection:
+    tokens = Tokens(token, Path(token_file) if token_file else None)
+    trusted, own, secret = (Path(file) if file else None for file in (ca, cert, key))
+    return RemoteConnection(Place(url, purpose, role, trusted, own, secret, patience, tokens), endpoints)
+
+
+def _connect_embedded(
+    path: PathLike,
+    *,
+    user: str,
+    purpose: str,
+    role: str | None = None,
+    key_file: PathLike | None = None,
+    passphrase_file: PathLike | None = None,
+    provider_file: PathLike | None = None,
+    settings: Settings | None = None,
+    clock: Clock = utc_now,
 ) -> Connection:
-    """Open a lake to query it as a user, for a purpose, under the policy in force."""
     home = Home.open(Path(path), _secrets(key_file, passphrase_file, provider_file), settings=settings, clock=clock)
     return Connection(home, user, purpose, role)

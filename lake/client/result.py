@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from lake.client.progress import Progress, reporting
 from lake.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,15 +25,23 @@ class Stream(Protocol):
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """The batches, once."""
 
+    def cancel(self) -> None:
+        """Break it off, from any thread."""
+
     def close(self) -> None:
         """Stop."""
 
 
 class Result:
-    """Rows of a query. ``batches`` streams them once; every other form reads them all and can be asked for again."""
+    """Rows of a query. ``batches`` streams them once; every other form reads them all and can be asked for again.
 
-    def __init__(self, stream: Stream) -> None:
+    Args:
+        progress: what is told how far reading has come.
+    """
+
+    def __init__(self, stream: Stream, progress: Progress = None) -> None:
         self._stream = stream
+        self._progress = progress
         self._table: pa.Table | None = None
         self._streamed = False
 
@@ -55,7 +64,12 @@ class Result:
             raise UsageError("the result has been streamed already", hint="run the query again")
         self._streamed = True
         try:
-            yield from self._stream
+            with reporting(self._progress) as report:
+                rows = size = 0
+                for batch in self._stream:
+                    rows, size = rows + batch.num_rows, size + batch.nbytes
+                    report(rows, size)
+                    yield batch
         finally:
             self._stream.close()
 
@@ -87,6 +101,10 @@ class Result:
 
         table = self.arrow()
         return duckdb.from_arrow(table) if connection is None else connection.from_arrow(table)
+
+    def cancel(self) -> None:
+        """Break the query off, from any thread; whoever reads gets QueryCancelledError, unless all has come already."""
+        self._stream.cancel()
 
     def close(self) -> None:
         """Stop reading."""
