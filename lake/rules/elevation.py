@@ -41,6 +41,17 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What someone asks for; ``user`` is who is to get it, None for the one who asks."""
+
+    door: str
+    purpose: str
+    reason: str
+    lasting: timedelta
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What was asked for: a door for a user, the role that it lent then, and for how long from the approval on."""
 
