@@ -19,8 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-MOST_FIELDS = 64 << 20
-"""Bytes of JSON in a message; a syntax tree is the largest."""
+MOST_FIELDS = 4 << 20
+"""Bytes of JSON in a message: a query, or a condition. As Python objects they take some twenty times as much."""
 MOST_PAYLOAD = 256 << 20
 """Raw bytes in a message."""
 
@@ -36,6 +36,10 @@ class ChannelTimeoutError(ChannelError):
     """Nothing came, or was taken, in time."""
 
 
+class ChannelFormError(ChannelError):
+    """What came is not a message, or what is to be sent is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What was received; ``descriptor`` is the receiver's to close, -1 if there is none."""
@@ -46,22 +50,30 @@ class Message:
 
 
 class Channel:
-    """One end. Not for several threads at once; ``deadline`` is on the monotonic clock, None waits for ever."""
+    """One end. Not for several threads at once.
 
-    def __init__(self, end: socket.socket) -> None:
+    Args:
+        takes_descriptors: whether a message may carry one; whoever does not trust the other side takes none.
+
+    Attributes:
+        deadline: on the monotonic clock; None waits for ever.
+    """
+
+    def __init__(self, end: socket.socket, *, takes_descriptors: bool = False) -> None:
         self._end = end
+        self._space = socket.CMSG_SPACE(_DESCRIPTOR_BYTES) if takes_descriptors else 0
         self.deadline: float | None = None
 
     def send(self, fields: Mapping[str, Any], payload: Any = b"", descriptor: int = -1) -> None:
         """Send a message whole.
 
         Raises:
-            ChannelError: the other side is gone.
+            ChannelError: the other side is gone, or the message is too long.
         """
         text = json.dumps(fields, separators=(",", ":")).encode()
         raw = memoryview(payload).cast("B")
         if len(text) > MOST_FIELDS or len(raw) > MOST_PAYLOAD:
-            raise ChannelError("a message is too long")
+            raise ChannelFormError("a message is too long")
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))] if descriptor >= 0 else []
         head = memoryview(_LENGTHS.pack(len(text), len(raw)) + text)
         try:
@@ -85,20 +97,20 @@ class Channel:
         head, descriptor = self._head()
         try:
             return Message(*self._body(*_LENGTHS.unpack(head)), descriptor)
-        except ChannelError:
+        except BaseException:
             if descriptor >= 0:
                 os.close(descriptor)
             raise
 
     def _body(self, fields_length: int, payload_length: int) -> tuple[Mapping[str, Any], pa.Buffer]:
         if fields_length > MOST_FIELDS or payload_length > MOST_PAYLOAD:
-            raise ChannelError("a message is too long")
+            raise ChannelFormError("a message is too long")
         try:
             fields = json.loads(memoryview(self._exactly(fields_length)).tobytes())
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
-            raise ChannelError("a message is not one")
+            raise ChannelFormError("a message is not one")
         return fields, self._exactly(payload_length)
 
     def close(self) -> None:
@@ -120,8 +132,7 @@ class Channel:
     def _head(self) -> tuple[bytes, int]:
         try:
             self._wait()
-            space = socket.CMSG_SPACE(_DESCRIPTOR_BYTES)
-            head, ancillary, flags, _ = self._end.recvmsg(_LENGTHS.size, space, socket.MSG_CMSG_CLOEXEC)
+            head, ancillary, flags, _ = self._end.recvmsg(_LENGTHS.size, self._space, socket.MSG_CMSG_CLOEXEC)
         except TimeoutError:
             raise ChannelTimeoutError("nothing came") from None
         except OSError:
@@ -133,7 +144,9 @@ class Channel:
         if not head or flags & socket.MSG_CTRUNC or len(descriptors) > 1:
             for extra in descriptors:
                 os.close(extra)
-            raise ChannelError("the other side is gone" if not head else "a message is not one")
+            if not head:
+                raise ChannelError("the other side is gone")
+            raise ChannelFormError("a message is not one")
         descriptor = descriptors[0] if descriptors else -1
         try:
             rest = memoryview(self._exactly(_LENGTHS.size - len(head))).tobytes()

@@ -23,6 +23,8 @@ _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 1
 _TCP_RIGHTS, _SCOPES = 0b11, 0b11
 _NOBODY = 65_534
 _DESCRIPTORS = 16
+_GRACE_SECONDS = 2
+"""Between the signal that says that the processor time is used up, and the one that cannot be ignored."""
 ON = "on"
 
 
@@ -54,7 +56,7 @@ def raised(memory: int, seconds: int) -> dict[str, str]:
     found = {"no core dumps": _limit(resource.RLIMIT_CORE, 0)}
     found["no files written"] = _limit(resource.RLIMIT_FSIZE, 0)
     found["open files"] = _limit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
-    found["processor time"] = _limit(resource.RLIMIT_CPU, seconds)
+    found["processor time"] = _limit(resource.RLIMIT_CPU, seconds, seconds + _GRACE_SECONDS)
     found["address space"] = _limit(resource.RLIMIT_AS, _address_space() + memory)
     found["a user of its own"] = _nobody()
     libc = _libc()
@@ -68,9 +70,9 @@ def raised(memory: int, seconds: int) -> dict[str, str]:
     return found
 
 
-def _limit(kind: int, value: int) -> str:
+def _limit(kind: int, value: int, hard: int | None = None) -> str:
     try:
-        resource.setrlimit(kind, (value, value))
+        resource.setrlimit(kind, (value, value if hard is None else hard))
     except (ValueError, OSError):
         return "off: the system refused it"
     return ON

@@ -22,6 +22,8 @@ _NR, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
 
 _CLONE_THREAD, _PROT_EXEC = 0x00010000, 0x4
 _PR_SET_NAME, _PR_SET_VMA = 15, 0x53564D41
+_F_GETFD, _F_GETFL = 1, 3
+_MSG_OOB = 0x1
 _X32 = 0x40000000
 
 
@@ -87,6 +89,11 @@ def program(machine: str, pid: int) -> list[Instruction]:
         "clone": _argument(0, (_JUMP_SET, 0, 1, _CLONE_THREAD)),
         "mmap": _argument(2, (_JUMP_SET, 1, 0, _PROT_EXEC)),
         "mprotect": _argument(2, (_JUMP_SET, 1, 0, _PROT_EXEC)),
+        # Descriptors are looked at, not set: one may be made to send signals.
+        "fcntl": [*_argument(1, (_JUMP_EQUAL, 0, 1, _F_GETFD)), *_argument(1, (_JUMP_EQUAL, 0, 1, _F_GETFL))],
+        # Urgent data of Unix sockets serve nobody, and their code had holes.
+        **{name: _argument(2, (_JUMP_SET, 1, 0, _MSG_OOB)) for name in ("sendmsg", "recvmsg")},
+        **{name: _argument(3, (_JUMP_SET, 1, 0, _MSG_OOB)) for name in ("sendto", "recvfrom")},
         "tgkill": _argument(0, (_JUMP_EQUAL, 0, 1, pid)),
         "prctl": [*_argument(0, (_JUMP_EQUAL, 0, 1, _PR_SET_NAME)), *_argument(0, (_JUMP_EQUAL, 0, 1, _PR_SET_VMA))],
         # Limits may be read, not set: the third argument is a pointer, of which both halves are zero.

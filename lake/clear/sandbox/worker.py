@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -112,11 +113,14 @@ def _schemas(message: Message) -> dict[str, pa.Schema]:
 
 
 def parameters_of(fields: Any, payload: pa.Buffer) -> Parameters:
-    """Parameters as they are bound; they come as one row."""
+    """Parameters as they are bound; they come as one row, whole numbers beyond 64 bits marked."""
     if not payload.size:
         return ()
-    (row,) = pa.ipc.open_stream(payload).read_all().to_pylist()
-    return dict(row) if fields["named"] else list(row.values())
+    with pa.ipc.open_stream(payload) as reader:
+        (batch,) = reader
+    values = [column[0].as_py() for column in batch.columns]
+    values = [int(value) if field.metadata else value for field, value in zip(batch.schema, values, strict=True)]
+    return dict(zip(batch.schema.names, values, strict=True)) if fields["named"] else values
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -183,8 +187,6 @@ class _Scans:
 
 def mapped(descriptor: int, size: int) -> pa.Buffer:
     """The bytes behind a descriptor, which is closed; unmapped when nothing refers to them any more."""
-    import os  # noqa: PLC0415 - the one call of the system's that this module makes
-
     try:
         address = _MMAP(None, size, _PROT_READ, _MAP_SHARED | _MAP_POPULATE, descriptor, 0)
     finally:

@@ -2,12 +2,13 @@
 
 ``python -m lake.clear.sandbox.zygote DESCRIPTOR MEMORY SECONDS`` on one end of an unnamed pair of sockets. A request
 carries two descriptors, the sandbox's end of its channel and where to write how it ended; the answer is the sandbox's
-number and a descriptor that stands for the process. When the other side closes, every sandbox is killed.
+number and a descriptor that stands for the process, or ``none``. When the other side closes, every sandbox is killed.
 """
 
 from __future__ import annotations
 
 import array
+import datetime as dt
 import json
 import os
 import select
@@ -21,7 +22,7 @@ import pyarrow as pa
 from lake.clear.sandbox import execute, fences, pushdown, syntax, worker
 from lake.clear.sandbox.channel import Channel, ChannelError
 
-_REQUEST = b"start"
+_REQUEST, _NONE = b"start", b"none"
 _SCRATCH = pa.table({"a": ["a"]})
 _SPACE = socket.CMSG_SPACE(2 * array.array("i").itemsize)
 
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> int:
     """Serve until the other side closes."""
     control = socket.socket(fileno=int(arguments[0]))
     memory, seconds = int(arguments[1]), int(arguments[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the gateway says when to end
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all of a group: the gateway says when
+        signal.signal(number, signal.SIG_IGN)
     network = fences.apart()
     pushdown.install()
     connection = execute.opened()
@@ -50,22 +52,26 @@ def main(arguments: list[str]) -> int:
             if ends is None:
                 _kill_all(children)
                 return 0
-            pid = os.fork()
+            others = [control.fileno(), ends[1], *children, *(report for _, report in children.values())]
+            pid, process = _forked()
             if pid == 0:
-                for descriptor in (control.detach(), ends[1], *children, *(child[1] for child in children.values())):
+                for descriptor in others:
                     os.close(descriptor)
+                control.detach()
                 _be_sandbox(connection, socket.socket(fileno=ends[0]), memory, seconds)
-            process = os.pidfd_open(pid)
             os.close(ends[0])
+            if pid < 0:
+                os.close(ends[1])
+                _answer(control, _NONE)
+                continue
             children[process] = (pid, ends[1])
             poll.register(process, select.POLLIN)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [process]))]
-            with suppress(OSError):
-                control.sendmsg([str(pid).encode()], rights)
+            _answer(control, str(pid).encode(), process)
 
 
 def _warm() -> None:
-    """Open the parser, which a fenced process could not, and touch what every query touches."""
+    """Open what a fenced process could not: the parser, UTC's file; and touch what every query touches."""
+    pa.scalar(dt.datetime.now(dt.UTC)).as_py()
     syntax.serialize("SELECT 1")
     scratch = execute.opened()
     scratch.register("t", execute.SliceTable(_SCRATCH.schema, lambda _columns, _condition: _SCRATCH.to_reader()))
@@ -86,12 +92,34 @@ def _request(control: socket.socket) -> list[int] | None:
     return list(found) if data == _REQUEST and len(found) == 2 else None
 
 
+def _forked() -> tuple[int, int]:
+    """The number of a new process and a descriptor for it; (0, -1) in the child, (-1, -1) if there can be none."""
+    try:
+        pid = os.fork()
+    except OSError:
+        return -1, -1
+    if pid == 0:
+        return 0, -1
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return -1, -1
+
+
+def _answer(control: socket.socket, text: bytes, process: int = -1) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [process]))] if process >= 0 else []
+    with suppress(OSError):
+        control.sendmsg([text], rights)
+
+
 def _be_sandbox(connection: object, end: socket.socket, memory: int, seconds: int) -> None:
     """What the child does; it does not return."""
     status = 1
     try:
         fences.die_with_parent()
-        worker.serve(connection, Channel(end), memory, seconds)  # type: ignore[arg-type]
+        worker.serve(connection, Channel(end, takes_descriptors=True), memory, seconds)  # type: ignore[arg-type]
         status = 0
     except (ChannelError, MemoryError):
         pass

@@ -2,7 +2,7 @@
 
 The key of an entry holds everything that the rows depend on: principal, purpose, role, policy, key epoch, files and
 bounds. Whatever of these changes makes it another entry; :meth:`SliceCache.keep_only` also drops the old ones at once.
-Entries lie in shared memory, bounded in bytes and in time.
+Entries lie in shared memory, bounded in bytes, in descriptors and in time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from dataclasses import dataclass
 
 from lake.clear.reading.plan import Era, SliceKey
 from lake.clear.serving.chunks import Chunk
+
+MOST_CHUNKS = 256
+"""Of all entries; each is a descriptor, of which a process has a thousand or so."""
+_OVERHEAD = 4096
+"""Bytes that an entry costs, however small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class SliceCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[SliceKey, str, frozenset[str]], _Entry] = OrderedDict()
-        self._size = 0
+        self._size = self._chunks = 0
         self._era: Era | None = None
         self.hits = self.misses = 0
 
@@ -76,22 +81,23 @@ class SliceCache:
 
     def put(self, key: SliceKey, condition: str, columns: Sequence[str], chunks: Sequence[Chunk]) -> None:
         """Keep a whole scan, unless it is too large or of an era that is over."""
-        size = sum(chunk.size for chunk in chunks)
+        size = _OVERHEAD + sum(chunk.size for chunk in chunks)
         names = frozenset(columns)
         with self._lock:
-            if size > self.most_of_one() or key.era != self._era:
+            if size > self.most_of_one() or len(chunks) > MOST_CHUNKS // 4 or key.era != self._era:
                 return
             self._drop((key, condition, names))
-            while self._entries and self._size + size > self.most_bytes:
+            while self._size + size > self.most_bytes or self._chunks + len(chunks) > MOST_CHUNKS:
                 self._drop(next(iter(self._entries)))
             self._entries[key, condition, names] = _Entry(names, tuple(chunks), size, self._clock() + self._seconds)
             self._size += size
+            self._chunks += len(chunks)
 
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
             self._entries.clear()
-            self._size = 0
+            self._size = self._chunks = 0
 
     def _drop_old(self) -> None:
         now = self._clock()
@@ -102,3 +108,4 @@ class SliceCache:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._size -= entry.size
+            self._chunks -= len(entry.chunks)

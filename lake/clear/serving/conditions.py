@@ -7,15 +7,16 @@ of its type, and only comparisons with constants exist.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from operator import eq, ge, gt, le, lt, ne
+from operator import and_, eq, ge, gt, le, lt, ne, or_
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MOST_NODES = 10_000
+MOST_NODES = 20_000
+"""More than fit into the text of a query."""
 MOST_DEPTH = 200
+MOST_MEMBERS = 1_000
 _COMPARISONS: dict[str, Callable[[pc.Expression, pa.Scalar], pc.Expression]] = {
     "=": eq,
     "<>": ne,
@@ -29,7 +30,10 @@ _PYTHON_TYPES: tuple[tuple[Callable[[pa.DataType], bool], type], ...] = (
     (pa.types.is_integer, int),
     (pa.types.is_string, str),
 )
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - capture times are naive UTC
+
+
+_TIME = pa.timestamp("us")
+_Joint = Callable[[pc.Expression, pc.Expression], pc.Expression]
 
 
 class ConditionError(Exception):
@@ -55,10 +59,9 @@ class _Builder:
         if self._nodes > MOST_NODES or depth > MOST_DEPTH:
             raise ConditionError("a condition is too large")
         match tree:
-            case ["and", left, right]:
-                return self.build(left, depth + 1) & self.build(right, depth + 1)
-            case ["or", left, right]:
-                return self.build(left, depth + 1) | self.build(right, depth + 1)
+            case [("and" | "or") as joint, first, second, *rest]:
+                parts = [self.build(one, depth + 1) for one in (first, second, *rest)]
+                return _joined(and_ if joint == "and" else or_, parts)
             case ["not", operand]:
                 return ~self.build(operand, depth + 1)
             case ["null", str(column)]:
@@ -77,16 +80,25 @@ class _Builder:
 
     def _is_in(self, column: str, values: list[object]) -> pc.Expression:
         field, kind = self._field(column)
-        self._nodes += len(values)
-        members = pa.array([_scalar(value, kind).as_py() for value in values], kind)
+        if not 0 < len(values) <= MOST_MEMBERS:
+            raise ConditionError("a condition has a list that is too long, or empty")
+        members = pa.array([_scalar(value, kind) for value in values], kind)
         # NULL is neither in nor out of a list.
         return pc.if_else(field.is_valid(), field.isin(members), pa.scalar(None, pa.bool_()))
 
 
+def _joined(joint: _Joint, parts: list[pc.Expression]) -> pc.Expression:
+    """As a balanced tree: Arrow walks down its expressions recursively, in native code."""
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        parts = [joint(left, right) for left, right in pairs] + (parts[-1:] if len(parts) % 2 else [])
+    return parts[0]
+
+
 def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
     try:
-        if pa.types.is_timestamp(kind) and kind.tz is None and isinstance(value, dict) and value.keys() == {"us"}:
-            return pa.scalar(_EPOCH + timedelta(microseconds=int(value["us"])), pa.timestamp("us"))
+        if kind == _TIME and isinstance(value, dict) and value.keys() == {"us"} and type(value["us"]) is int:
+            return pa.scalar(value["us"], kind)
         for fits, python in _PYTHON_TYPES:
             if fits(kind) and type(value) is python:
                 return pa.scalar(value, kind)

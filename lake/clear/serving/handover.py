@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -56,24 +57,31 @@ class Handover:
         self._kept: Iterator[Chunk] | None = None
         self._begun = False
 
-    def next(self) -> Chunk | None:
-        """The next chunk, or None at the end.
+    def next(self, deadline: float | None = None) -> Chunk | None:
+        """The next chunk, or None at the end; ``deadline`` is on the monotonic clock.
 
         Raises:
             LakeError: the slice cannot be read.
+            TimeoutError: it was not read in time.
         """
         if not self._begun:
             self._begin()
         if self._kept is not None:
             chunk = next(self._kept, None)
         else:
-            found = self._ready.get()
+            found = self._taken(deadline)
             if isinstance(found, LakeError):
                 raise found
             chunk = found
         if chunk is not None:
             self._source.touch(chunk.touched)
         return chunk
+
+    def _taken(self, deadline: float | None) -> Any:
+        try:
+            return self._ready.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError from None
 
     def close(self) -> None:
         """Decode no further; whoever waits in ``next`` is let go."""

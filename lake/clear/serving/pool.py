@@ -42,7 +42,11 @@ class Pool:
         self.killed = 0
         """Sandboxes that were killed for their time."""
         self._zygote = Zygote(shape)
-        first = self._started()
+        try:
+            first = self._started()
+        except BaseException:
+            self._zygote.close()
+            raise
         self.fences = {**self._zygote.fences, **first.fences}
         self._idle.append(first)
         self._keepers = [

@@ -68,8 +68,7 @@ class Sandbox:
         with self._lock:
             if self._process < 0:
                 return None
-            ready, _, _ = select.select([self._report], [], [], _STATUS_SECONDS)
-            text = os.read(self._report, 16) if ready else b""
+            text = os.read(self._report, 16) if _is_readable(self._report, _STATUS_SECONDS) else b""
             os.close(self._process)
             os.close(self._report)
             self._process = -1
@@ -80,7 +79,14 @@ class Sandbox:
     def is_alive(self) -> bool:
         """Whether the process runs."""
         with self._lock:
-            return self._process >= 0 and not select.select([self._process], [], [], 0)[0]
+            return self._process >= 0 and not _is_readable(self._process, 0)
+
+
+def _is_readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read, or comes in time. Not by select, which knows small descriptors only."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(int(seconds * 1000)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ class Zygote:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # an engine's last words could quote rows
+                start_new_session=True,  # no terminal ends it
                 env={"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1"},
                 cwd="/",
             )
@@ -140,6 +147,7 @@ class Zygote:
                 text, ancillary, _, _ = self._control.recvmsg(64, _RIGHTS_SPACE, socket.MSG_CMSG_CLOEXEC)
         except OSError:
             text, ancillary = b"", []
+            self._process.kill()  # whatever it answered later would be taken for the answer to another question
         finally:
             theirs.close()
             os.close(write)
@@ -148,8 +156,9 @@ class Zygote:
             if kind == socket.SCM_RIGHTS:
                 process.frombytes(data)
         if not text.isdigit() or len(process) != 1:
+            for descriptor in (read, *process):
+                os.close(descriptor)
             ours.close()
-            os.close(read)
             raise UnavailableError("no sandbox can be started", hint="try again; see the gateway's log")
         return Sandbox(Channel(ours), int(text), process[0], read)
 
