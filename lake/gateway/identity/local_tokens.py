@@ -118,6 +118,12 @@ def issue(home: Home, actor: Actor, wanted: Wanted) -> Issued:
         ENTRY,
         actor,
         {"token": issued.token_id, "user": home.control.actor_tag(wanted.user), "expires": until},
-        {"user": wanted.user, "purposes": list(wanted.purposes), "role": wanted.role, "expires": until},
+        {
+            "token": issued.token_id,
+            "user": wanted.user,
+            "purposes": list(wanted.purposes),
+            "role": wanted.role,
+            "expires": until,
+        },
     )
     return issued

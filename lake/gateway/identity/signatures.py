@@ -62,7 +62,7 @@ def is_signed(token: UnverifiedToken, key: Key) -> bool:
 def _read_key(item: dict[str, Any]) -> Key | None:
     """A public key from its JWK; None if it is not one that is used here."""
     kind, key_id = item.get("kty"), item.get("kid")
-    if kind not in {"RSA", "EC", "OKP"} or not _PRIVATE.isdisjoint(item):
+    if not isinstance(kind, str) or kind not in {"RSA", "EC", "OKP"} or not _PRIVATE.isdisjoint(item):
         return None
     if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID or (kind == "RSA" and not _strong(item)):
         return None
