@@ -14,7 +14,7 @@ from lake.rules.policy import Grant
 
 LONGEST = timedelta(hours=72)
 """The most that ``at_most`` may say."""
-_LENGTH = re.compile(r"([1-9]\d{0,3})([mh])")
+_LENGTH = re.compile(r"([1-9][0-9]{0,3})([mh])")
 
 
 def parse_length(text: str) -> timedelta | None:
