@@ -21,7 +21,20 @@ EXTENSIONS = "telemetry_lake.commands"
 
 def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     """The whole command line; without the extensions if they are not wanted."""
-    from lake.cli import audit, break_glass, datasets, ingest, keys, lakes, policies, query, report, serve, synth
+    from lake.cli import (
+        audit,
+        break_glass,
+        datasets,
+        ingest,
+        keys,
+        lakes,
+        policies,
+        query,
+        report,
+        serve,
+        synth,
+        tokens,
+    )
 
     parser = argparse.ArgumentParser(
         prog="lake",
@@ -30,7 +43,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (lakes, datasets, ingest, policies, break_glass, query, audit, report, keys, serve, synth):
+    for module in (lakes, datasets, ingest, policies, break_glass, query, audit, report, keys, serve, tokens, synth):
         module.register(subparsers)
     if extended:
         for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):
