@@ -23,6 +23,9 @@ def read(text, kind):
         ("null", Mask(MaskKind.NULL), set(FieldType), "always NULL"),
         ("pseudonym", Mask(MaskKind.PSEUDONYM), {FieldType.STRING}, "pseudonym"),
         ("{constant: hidden}", Mask(MaskKind.CONSTANT, text="hidden"), {FieldType.STRING}, "always 'hidden'"),
+        ("hash", Mask(MaskKind.HASH), {FieldType.STRING}, "a keyed hash"),
+        ("{keep_last: 4}", Mask(MaskKind.KEEP_LAST, number=4), {FieldType.STRING}, "the last 4 characters"),
+        ("{bucket: [-5, 10, 100]}", Mask(MaskKind.BUCKET, edges=(-5, 10, 100)), NUMBERS, "edge of its bucket: -5"),
         ("{truncate: 8}", Mask(MaskKind.TRUNCATE, number=8), {FieldType.STRING}, "the first 8 characters"),
         ("{truncate_time: day}", Mask(MaskKind.TRUNCATE_TIME, text="day"), {FieldType.TIMESTAMP}, "down to the day"),
         ("{round: 10}", Mask(MaskKind.ROUND, number=10), NUMBERS, "a multiple of 10"),
@@ -42,7 +45,16 @@ def test_a_mask_fits_its_types_only(text, mask, fits, words, kind):
 @pytest.mark.parametrize(
     ("text", "column"),
     [
-        ("hash", 7),
+        ("sha256", 7),
+        ("{hash: 1}", 14),
+        ("{keep_last: 0}", 19),
+        ("{bucket: 5}", 16),
+        ("{bucket: []}", 16),
+        ("{bucket: [1, x]}", 20),
+        ("{bucket: [1, 1]}", 20),
+        ("{bucket: [10, 1]}", 21),
+        ("{bucket: [.nan]}", 17),
+        ("{bucket: [1.0e+999]}", 17),
         ("NULL", 7),
         ("~", 7),
         ("[null]", 7),
@@ -67,3 +79,18 @@ def test_unknown_masks_are_refused_where_they_stand(text, column):
         with pytest.raises(DocumentError) as caught:
             read(text, kind)
         assert (caught.value.line, caught.value.column) == (1, column)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("{bucket: [2147483648]}", FieldType.INT32),
+        ("{bucket: [1.5]}", FieldType.INT64),
+        ("{bucket: [9223372036854775808]}", FieldType.INT64),
+    ],
+)
+def test_edges_lie_within_the_type(text, kind):
+    """An edge that no value of the column can have is refused."""
+    with pytest.raises(DocumentError):
+        read(text, kind)
+    assert read("{bucket: [0.5, 1.5]}", FieldType.FLOAT64).edges == (0.5, 1.5)
