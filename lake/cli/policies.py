@@ -7,6 +7,7 @@ import argparse
 from lake.cli import arguments as args
 from lake.cli.output import emit, table
 from lake.errors import UsageError
+from lake.rules.model import Identity
 
 
 def register(subparsers: args.Subparsers) -> None:
@@ -33,6 +34,11 @@ def register(subparsers: args.Subparsers) -> None:
         commands, "explain", "show what a user sees, and why", "lake policy explain --user mira --lake ./mylake"
     )
     explain.add_argument("--user", required=True)
+    explain.add_argument("--group", action="append", default=[], help="a group that they are a member of; repeatable")
+    explain.add_argument("--employee", help="their own employee id, if the identity provider tells it")
+    explain.add_argument(
+        "--attribute", action="append", default=[], metavar="NAME=VALUE", help="as the identity provider tells it"
+    )
     explain.add_argument("--policy", metavar="POLICY.yaml", help="explain this policy instead of the one in force")
     explain.set_defaults(run=_explain)
     test = args.command(
@@ -78,15 +84,24 @@ def _explain(arguments: argparse.Namespace) -> int:
             if arguments.policy
             else lake.policies.current()
         )
-        document = explain(lake.home, lake.contracts.newest(), policy, arguments.user)
+        document = explain(lake.home, lake.contracts.newest(), policy, _identity(arguments))
     lines = [f"{arguments.user} holds: {', '.join(document['roles']) or 'no role'}"]
     for grant in document["grants"]:
         lines += ["", f"{grant['dataset']}, as {grant['role']}, for {', '.join(grant['purposes'])}"]
         lines += [f"  {name}: {grant[name]}" for name in grant if name not in {"dataset", "role", "purposes"}]
     if not document["grants"]:
         lines.append(document["why"])
+    lines += [f"denied: {text}" for text in document["denied"]]
     emit(document, "\n".join(lines), as_json=arguments.json)
     return 0
+
+
+def _identity(arguments: argparse.Namespace) -> Identity:
+    pairs = [text.partition("=") for text in arguments.attribute]
+    if not all(sign for _, sign, _ in pairs):
+        raise UsageError("--attribute takes NAME=VALUE")
+    claims = tuple((name, value) for name, _, value in pairs)
+    return Identity(arguments.user, tuple(arguments.group), arguments.employee, claims)
 
 
 def _test(arguments: argparse.Namespace) -> int:

@@ -2,74 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from lake.errors import DeniedError
 from lake.gateway.home import Home
+from lake.gateway.reach import permitted_files
+from lake.rules import words
 from lake.rules.contract import Contract
-from lake.rules.masks import describe
-from lake.rules.model import Identity
-from lake.rules.policy import Grant, Policy, ScopeKind, Window, column_types, scope_employees
-from lake.sealed.catalog.catalog import Selection
+from lake.rules.model import Identity, Principal
+from lake.rules.policy import Grant, Policy, column_types, denies_of, every_decision
 
 
-def explain(home: Home, contracts: Mapping[str, Contract], policy: Policy | None, user: str) -> dict[str, Any]:
-    """Every grant of a user with what it opens today; with no grant, the reason."""
+def explain(home: Home, contracts: Mapping[str, Contract], policy: Policy | None, who: Identity) -> dict[str, Any]:
+    """Every grant of an identity with what it opens today, and every deny; with no grant, the reason.
+
+    Returns:
+        user, roles, grants (each as it counts after all denies), denied (in words), why (if there is no grant).
+    """
+    nothing: dict[str, Any] = {"user": who.user, "roles": [], "grants": [], "denied": []}
     if policy is None:
-        return {"user": user, "roles": [], "grants": [], "why": "no policy is in force, so nobody may read"}
-    member = policy.users.get(user)
-    if member is None:
-        return {"user": user, "roles": [], "grants": [], "why": "the policy does not name this user"}
-    principal = policy.principal(Identity(user))
-    grants = []
-    for grant in (grant for role in member.roles for grant in policy.roles[role]):
-        contract = contracts[grant.dataset]
-        employees = scope_employees(grant, principal)
-        if grant.employees.kind is ScopeKind.SELF and principal.employee is None:
-            continue
-        numbers = (
-            None
-            if employees is None
-            else frozenset(subject.number for subject in home.directory.find(employees).values())
-        )
-        files = home.catalog.select(Selection(grant.dataset, grant.sensitivities(), numbers))
-        grants.append(
-            _described(grant, contract, employees)
-            | {
-                "today": f"{len({number for _, number in files})} employees, {len(files)} files, "
-                f"{sum(file.rows for file, _ in files):,} rows before the row filter and the time window"
-            }
-        )
-    why = "" if grants else "no role of this user grants anything"
-    return {"user": user, "roles": list(member.roles), "grants": grants, "why": why}
-
-
-def _described(grant: Grant, contract: Contract, employees: frozenset[str] | None) -> dict[str, Any]:
-    visible = grant.visible_columns()
-    hidden = [name for name in column_types(contract) if name not in visible]
+        return nothing | {"why": "no policy is in force, so nobody may read"}
+    try:
+        principal = policy.principal(who)
+    except DeniedError:
+        groups = " or a group of theirs" if who.groups else ""
+        return nothing | {"why": f"the policy does not name this user{groups}"}
+    grants = [_described(home, decision, purposes, contracts) for decision, purposes in _merged(policy, principal)]
+    granted = any(policy.roles[role] for role in principal.roles)
+    why = "nothing is left of what is granted" if granted else "no role of this user grants anything"
     return {
-        "dataset": grant.dataset,
-        "role": grant.role,
-        "purposes": sorted(grant.purposes),
-        "because": f"line {grant.line} of the policy",
-        "highest sensitivity": grant.sensitivity,
-        "columns": ", ".join(visible),
-        "hidden columns": ", ".join(hidden) or "none",
-        "masks": ", ".join(f"{name}: {describe(mask)}" for name, mask in grant.masks.items()) or "none",
-        "row filter": grant.row_filter_text or "none",
-        "employees": "all" if employees is None else f"{len(employees)} named",
-        "employee id": grant.employee_form.value,
-        "time window": _window(grant.window),
-        "limits": ", ".join(
-            f"{value:,} {name}"
-            for name in ("rows", "bytes", "seconds")
-            if (value := getattr(grant.limits, name)) is not None
-        )
-        or "none",
+        "user": who.user,
+        "roles": list(principal.roles),
+        "grants": grants,
+        "denied": [words.deny(deny) for deny in denies_of(policy, principal)],
+        "why": "" if grants else why,
     }
 
 
-def _window(window: Window) -> str:
-    parts = [f"from {window.first}" if window.first else "", f"to {window.last}" if window.last else ""]
-    parts.append(f"the last {window.last_days} days" if window.last_days else "")
-    return ", ".join(part for part in parts if part) or "all"
+def _merged(policy: Policy, principal: Principal) -> Iterator[tuple[Grant, list[str]]]:
+    """Decisions that differ in their purpose alone, as one, with all their purposes."""
+    found: list[tuple[Grant, list[str]]] = []
+    for decision in every_decision(policy, principal):
+        (purpose,) = decision.purposes
+        same = replace(decision, purposes=frozenset())
+        if found and found[-1][0] == same:
+            found[-1][1].append(purpose)
+        else:
+            found.append((same, [purpose]))
+    yield from found
+
+
+def _described(home: Home, decision: Grant, purposes: list[str], contracts: Mapping[str, Contract]) -> dict[str, Any]:
+    visible = decision.visible_columns()
+    hidden = [name for name in column_types(contracts[decision.dataset]) if name not in visible]
+    files = permitted_files(home, decision)
+    return {
+        "dataset": decision.dataset,
+        "role": decision.role,
+        "purposes": purposes,
+        "because": f"line {decision.line} of the policy",
+        "highest sensitivity": decision.sensitivity,
+        "columns": ", ".join(visible),
+        "hidden columns": ", ".join(hidden) or "none",
+        "masks": words.masks(decision),
+        "row filter": decision.row_filter_text or "none",
+        "employees": words.employees(decision),
+        "employee id": decision.employee_form.value,
+        "smallest group": f"{decision.smallest_group} people" if decision.smallest_group else "single rows are shown",
+        "time window": words.window(decision.window),
+        "limits": words.limits(decision.limits),
+        "today": f"{len({number for _, number in files})} employees, {len(files)} files, "
+        f"{sum(file.rows for file, _ in files):,} rows before the row filter and the time window",
+    }

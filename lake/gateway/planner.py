@@ -15,6 +15,7 @@ from lake.clear.reading.plan import FileToRead, SealedPlan
 from lake.clear.sandbox.constraints import TableConstraints
 from lake.gateway.directory import pseudonyms
 from lake.gateway.home import Home
+from lake.gateway.reach import numbers_of, without_withheld
 from lake.rules.contract import Contract
 from lake.rules.model import (
     EMPLOYEE_COLUMN,
@@ -102,15 +103,15 @@ class Planner:
         if not levels or numbers == frozenset():
             return Planned(grant, contract, (), first, last)
         selection = Selection(grant.dataset, levels, numbers, wanted_first, wanted_last)
-        return Planned(grant, contract, self._home.catalog.select(selection), first, last)
+        files = without_withheld(self._home, grant, self._home.catalog.select(selection))
+        return Planned(grant, contract, files, first, last)
 
     def _numbers(self, grant: Grant, principal: Principal, bounds: TableConstraints) -> frozenset[int] | None:
-        employees = scope_employees(grant, principal)
+        (purpose,) = grant.purposes  # of a grant that was decided on
+        employees = scope_employees(grant, principal, purpose)
         if grant.employee_form is EmployeeForm.REAL and bounds.employees is not None:
             employees = bounds.employees if employees is None else employees & bounds.employees
-        if employees is None:
-            return None
-        return frozenset(subject.number for subject in self._home.directory.find(employees).values())
+        return None if employees is None else numbers_of(self._home, employees)
 
     def seal(
         self, planned: Planned, deks: Sequence[bytes], principal: Principal, purpose: str, now: datetime

@@ -12,11 +12,11 @@ from lake.clock import parse_timestamp
 from lake.errors import UsageError
 from lake.gateway.home import Home
 from lake.gateway.policies import Policies
+from lake.gateway.reach import permitted_files
 from lake.gateway.recorder import Actor, parse_entry
 from lake.rules.model import Identity
-from lake.rules.policy import ScopeKind, scope_employees
+from lake.rules.policy import every_decision
 from lake.sealed.audit import entries
-from lake.sealed.catalog.catalog import Selection
 
 Reach = dict[str, dict[int, set[int]]]
 """Employee numbers by dataset and sensitivity."""
@@ -239,22 +239,12 @@ class Reports:
             since = applied.applied_at.replace(tzinfo=UTC)
             if (within.last and since > within.last) or (within.first and until and until < within.first):
                 continue
-            member = applied.policy.users.get(user)
-            if member is None:
+            if user not in applied.policy.users:
                 continue
             principal = applied.policy.principal(Identity(user))
-            for grant in (grant for role in member.roles for grant in applied.policy.roles[role]):
-                if grant.employees.kind is ScopeKind.SELF and principal.employee is None:
-                    continue
-                employees = scope_employees(grant, principal)
-                numbers = (
-                    None
-                    if employees is None
-                    else frozenset(subject.number for subject in self._home.directory.find(employees).values())
-                )
-                selection = Selection(grant.dataset, grant.sensitivities(), numbers)
-                for file, number in self._home.catalog.select(selection):
-                    reach.setdefault(grant.dataset, {}).setdefault(file.partition.sensitivity, set()).add(number)
+            for decision in every_decision(applied.policy, principal):
+                for file, number in permitted_files(self._home, decision):
+                    reach.setdefault(decision.dataset, {}).setdefault(file.partition.sensitivity, set()).add(number)
         return reach
 
     def _described(self, reach: Reach) -> dict[str, Any]:

@@ -6,121 +6,69 @@ a column that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
-from enum import StrEnum
 
 from lake.errors import DeniedError
 from lake.rules.contract import Contract, FieldType
+from lake.rules.denial import Refusal, decided
 from lake.rules.elevation import Door
-from lake.rules.masks import Mask
-from lake.rules.model import (
-    EMPLOYEE_COLUMN,
-    SENSITIVITIES,
-    SENSITIVITY_COLUMN,
-    TIME_COLUMN,
-    TYPE_COLUMN,
-    Identity,
-    Principal,
+from lake.rules.grant import (
+    Deny,
+    EmployeeForm,
+    EmployeeScope,
+    Grant,
+    Limits,
+    ScopeKind,
+    Window,
+    Withheld,
+    scope_employees,
 )
-from lake.rules.row_filter import Expression
+from lake.rules.model import SENSITIVITY_COLUMN, TIME_COLUMN, TYPE_COLUMN, Identity, Principal
 
-
-class EmployeeForm(StrEnum):
-    """How a grant shows whose row it is."""
-
-    REAL = "real"
-    PSEUDONYM = "pseudonym"
-    ABSENT = "absent"
-
-
-class ScopeKind(StrEnum):
-    """Whose rows a grant covers."""
-
-    ALL = "all"
-    SELF = "self"
-    LISTED = "listed"
-
-
-@dataclass(frozen=True, slots=True)
-class EmployeeScope:
-    """Whose rows; ``employees`` are ids, for LISTED only."""
-
-    kind: ScopeKind
-    employees: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which capture times: inclusive days in UTC, or the last so many days before the query."""
-
-    first: date | None = None
-    last: date | None = None
-    last_days: int | None = None
-
-    def bounds(self, now: datetime) -> tuple[datetime | None, datetime | None]:
-        """Inclusive bounds as naive UTC times."""
-        first = datetime.combine(self.first, time.min) if self.first else None
-        last = datetime.combine(self.last, time.max) if self.last else None
-        if self.last_days is not None:
-            recent = now - timedelta(days=self.last_days)
-            first = recent if first is None else max(first, recent)
-        return first, last
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one query may return and use: rows and bytes of the result, seconds of wall-clock time."""
-
-    rows: int | None = None
-    bytes: int | None = None
-    seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """One permission of a role. ``columns`` are stored column names, in order; the employee has a rule of its own."""
-
-    role: str
-    dataset: str
-    purposes: frozenset[str]
-    sensitivity: int
-    columns: tuple[str, ...]
-    masks: Mapping[str, Mask]
-    row_filter: Expression | None
-    row_filter_text: str
-    employees: EmployeeScope
-    employee_form: EmployeeForm
-    window: Window
-    limits: Limits
-    line: int
-
-    def sensitivities(self) -> frozenset[int]:
-        """The ratings that this grant opens."""
-        return frozenset(level for level in SENSITIVITIES if level <= self.sensitivity)
-
-    def visible_columns(self) -> tuple[str, ...]:
-        """Columns of the table as its reader sees it."""
-        shown = list(self.columns)
-        if self.employee_form is not EmployeeForm.ABSENT:
-            shown.insert(1 if SENSITIVITY_COLUMN in shown else 0, EMPLOYEE_COLUMN)
-        return tuple(shown)
+__all__ = [
+    "Deny",
+    "EmployeeForm",
+    "EmployeeScope",
+    "Grant",
+    "Limits",
+    "Policy",
+    "Refusal",
+    "ScopeKind",
+    "User",
+    "Window",
+    "Withheld",
+    "applicable",
+    "column_types",
+    "datasets_for",
+    "decide",
+    "denies_of",
+    "every_decision",
+    "readable_columns",
+    "scope_employees",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A member: their roles, their own employee id if they have one, attributes for row filters."""
+    """A member: roles, their own employee id if they have one, attributes for row filters, and what is denied them."""
 
     name: str
     roles: tuple[str, ...]
     employee: str | None
     attributes: tuple[tuple[str, str], ...]
+    denies: tuple[Deny, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A whole policy. ``digest`` is of its text."""
+    """A whole policy.
+
+    Attributes:
+        groups: roles of the members of an identity provider's groups.
+        denies: by role.
+        digest: of the text.
+    """
 
     purposes: Mapping[str, str]
     roles: Mapping[str, tuple[Grant, ...]]
@@ -128,24 +76,28 @@ class Policy:
     text: str
     digest: str
     break_glass: Mapping[str, Door] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    denies: Mapping[str, tuple[Deny, ...]] = field(default_factory=dict)
 
     def principal(self, who: Identity) -> Principal:
-        """The principal that an identity is.
+        """The principal that an identity is: the roles of the user, then those of their groups, each once.
+
+        What the policy says of a user's employee id and attributes wins over what the identity claims.
 
         Raises:
-            DeniedError: the policy does not know them.
+            DeniedError: the policy names neither them nor a group of theirs.
         """
         member = self.users.get(who.user)
-        if member is None:
+        held = [self.groups[name] for name in who.groups if name in self.groups]
+        if member is None and not held:
             raise DeniedError("access denied", hint="ask the owner of the lake for a grant")
-        return Principal(who.user, member.roles, member.employee, member.attributes)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why there is no grant; for the audit log and the operator, not for the caller."""
-
-    reason: str
+        named = member or User(who.user, (), None, ())
+        return Principal(
+            user=who.user,
+            roles=tuple(dict.fromkeys([*named.roles, *(role for roles in held for role in roles)])),
+            employee=named.employee if named.employee is not None else who.employee,
+            attributes=tuple((dict(who.attributes) | dict(named.attributes)).items()),
+        )
 
 
 def applicable(policy: Policy, principal: Principal, purpose: str, role: str | None = None) -> dict[str, list[Grant]]:
@@ -159,23 +111,46 @@ def applicable(policy: Policy, principal: Principal, purpose: str, role: str | N
     return found
 
 
+def denies_of(policy: Policy, principal: Principal) -> list[Deny]:
+    """Every deny that concerns a principal: those of all roles that they hold, then their own."""
+    found = [deny for role in principal.roles for deny in policy.denies.get(role, ())]
+    member = policy.users.get(principal.user)
+    return found if member is None else [*found, *member.denies]
+
+
 def decide(
     policy: Policy, principal: Principal, purpose: str, dataset: str, role: str | None = None
 ) -> Grant | Refusal:
-    """The one grant under which a principal may read a dataset for a purpose, or why there is none."""
+    """The one grant under which a principal may read a dataset for a purpose, or why there is none.
+
+    The grant is as it counts for them: for this purpose alone, its employees named, narrowed by every deny of every
+    role that they hold, whichever they ask under.
+    """
     if purpose not in policy.purposes:
         return Refusal("unknown purpose")
     if role is not None and role not in principal.roles:
         return Refusal("the principal does not hold this role")
     grants = applicable(policy, principal, purpose, role).get(dataset, [])
+    return _decided(policy, principal, purpose, grants)
+
+
+def _decided(policy: Policy, principal: Principal, purpose: str, grants: Sequence[Grant]) -> Grant | Refusal:
     if not grants:
         return Refusal("no grant for this dataset and purpose")
+    # Before any deny is looked at: a deny never makes a choice between roles for the principal.
     if len(grants) > 1:
         return Refusal("several roles grant this dataset for this purpose; one must be named")
-    grant = grants[0]
-    if grant.employees.kind is ScopeKind.SELF and principal.employee is None:
-        return Refusal("the grant covers the principal's own rows, and the principal is no employee")
-    return grant
+    return decided(grants[0], denies_of(policy, principal), principal, purpose)
+
+
+def every_decision(policy: Policy, principal: Principal) -> Iterator[Grant]:
+    """Every grant that a principal could choose to read under: one for each role, dataset and purpose."""
+    denies = denies_of(policy, principal)
+    for grant in (grant for role in principal.roles for grant in policy.roles[role]):
+        for purpose in sorted(grant.purposes):
+            decision = decided(grant, denies, principal, purpose)
+            if isinstance(decision, Grant):
+                yield decision
 
 
 def column_types(contract: Contract) -> dict[str, FieldType]:
@@ -194,19 +169,10 @@ def readable_columns(contract: Contract, sensitivity: int) -> tuple[str, ...]:
     return (SENSITIVITY_COLUMN, TIME_COLUMN, TYPE_COLUMN, *fields)
 
 
-def scope_employees(grant: Grant, principal: Principal) -> frozenset[str] | None:
-    """Employee ids that a grant covers for a principal; None for all."""
-    match grant.employees.kind:
-        case ScopeKind.ALL:
-            return None
-        case ScopeKind.SELF:
-            return frozenset({principal.employee} if principal.employee else ())
-        case ScopeKind.LISTED:
-            return grant.employees.employees
-
-
 def datasets_for(policy: Policy, principal: Principal, purpose: str, role: str | None) -> Sequence[Grant]:
     """Every grant that decides for this principal and purpose; ambiguous or refused datasets are absent."""
-    names = applicable(policy, principal, purpose, role)
-    decisions = [decide(policy, principal, purpose, dataset, role) for dataset in sorted(names)]
+    if purpose not in policy.purposes or (role is not None and role not in principal.roles):
+        return []
+    found = sorted(applicable(policy, principal, purpose, role).items())
+    decisions = [_decided(policy, principal, purpose, grants) for _, grants in found]
     return [decision for decision in decisions if isinstance(decision, Grant)]

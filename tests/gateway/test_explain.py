@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from lake.gateway.explain import explain
+from lake.rules.model import Identity
 from tests.world import POLICY, World
 
 
-def told(world: World, user: str, policy: str | None = POLICY) -> dict[str, Any]:
+def told(world: World, user: str, policy: str | None = POLICY, groups: tuple[str, ...] = ()) -> dict[str, Any]:
     """The explanation under a policy, or under none."""
     with world.open() as opened:
         checked = None if policy is None else opened.policies.check(policy, "policy")
-        return explain(opened.home, opened.contracts.newest(), checked, user)
+        return explain(opened.home, opened.contracts.newest(), checked, Identity(user, groups))
 
 
 def test_nobody_reads_without_a_policy_or_without_being_named(template: World) -> None:

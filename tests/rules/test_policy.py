@@ -126,11 +126,11 @@ def test_scopes_name_employees(policy):
     """All is no list, self is the principal alone, a cohort is its members, and nobody is an empty set."""
     bob, eve = policy.principal(Identity("bob")), policy.principal(Identity("eve"))
     member, analyst = policy.roles["member"][0], policy.roles["analyst"]
-    assert scope_employees(member, bob) == {"mk-1"}
-    assert scope_employees(member, eve) == frozenset()
-    assert scope_employees(analyst[0], bob) == {"mk-1", "mk-2"}
-    assert scope_employees(analyst[1], bob) is None
-    assert scope_employees(policy.roles["lister"][0], bob) == {"mk-9"}
+    assert scope_employees(member, bob, "security") == {"mk-1"}
+    assert scope_employees(member, eve, "security") == frozenset()
+    assert scope_employees(analyst[0], bob, "security") == {"mk-1", "mk-2"}
+    assert scope_employees(analyst[1], bob, "security") is None
+    assert scope_employees(policy.roles["lister"][0], bob, "security") == {"mk-9"}
 
 
 def test_an_unknown_user_learns_nothing(policy):
