@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from lake.clear.sandbox import functions
-from lake.clear.sandbox.kinds import ENUMS
 from lake.clear.sandbox.names import CHECKS, base_table, call, cte_name
 from lake.clear.sandbox.walk import Parts, Rule, Scope, Walk, kind, many, never, only, parts, plain, text, unknown
 from lake.errors import QueryRefusedError
@@ -70,11 +69,16 @@ def _described(walk: Walk, node: Any, scope: Scope) -> None:
     query(walk, node, scope)
 
 
-def _sampling(_walk: Walk, method: Any, _scope: Scope) -> None:
-    """How a sample is drawn: by rows, never by blocks."""
-    if method not in ENUMS["SampleMethod"].allowed:
+def _sampled(walk: Walk, node: Any, scope: Scope) -> None:
+    """A sample whose rows do not depend on how the rows came in batches, for batches show where hidden rows were."""
+    if node is None:
+        return
+    _sample(walk, node, scope)
+    if node["method"] == "System":
+        raise QueryRefusedError("a sample by blocks is not allowed", hint="write USING SAMPLE 10% (bernoulli)")
+    if node["method"] != "Bernoulli" and (node["repeatable"] or node["seed"] != -1):
         raise QueryRefusedError(
-            "a sample by blocks is not allowed", hint="USING SAMPLE 10% (bernoulli), or a number of ROWS"
+            "a number of rows cannot be sampled with a seed", hint="sample a share by bernoulli, or ORDER BY hash(...)"
         )
 
 
@@ -98,13 +102,13 @@ _path = parts(path=plain)
 _sample = parts(
     sample_size=parts(type=parts(id=kind("LogicalTypeId")), is_null=never("an empty sample size"), value=plain),
     is_percentage=plain,
-    method=_sampling,
+    method=kind("SampleMethod"),
     seed=plain,
     repeatable=plain,
     sample_rate=plain,
 )
 _NAMED: dict[str, Rule] = {"class": plain, "type": kind("ExpressionType"), "alias": plain}
-_SOURCE: dict[str, Rule] = {"type": plain, "alias": plain, "sample": _sample}
+_SOURCE: dict[str, Rule] = {"type": plain, "alias": plain, "sample": _sampled}
 _NAMED_SOURCE: dict[str, Rule] = {**_SOURCE, "column_name_alias": plain}
 _CALL: dict[str, Rule] = {
     "function_name": plain,
@@ -140,7 +144,7 @@ QUERIES: Mapping[str, Parts] = {
         aggregate_handling=kind("AggregateHandling"),
         having=expression,
         qualify=expression,
-        sample=_sample,
+        sample=_sampled,
     ),
     "SET_OPERATION_NODE": parts(
         **_QUERY, setop_type=kind("SetOperationType"), setop_all=plain, left=query, right=query, children=many(query)

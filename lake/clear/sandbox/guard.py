@@ -7,8 +7,9 @@ never let a field pass that it does not know. Decisions worth knowing:
   not take the name of a granted dataset or of a view of the engine's catalog, so no name ever has two meanings.
 * Names with a schema or catalog are refused, for tables, functions and types. ``app.lower()`` is allowed, as its left
   side is no schema that DuckDB has; a column called like one must be written ``lower(main)``.
-* Samples are allowed: they are drawn from the caller's slice, which holds permitted rows only. Samples by blocks are
-  refused, for the size of a block shows how many hidden rows it lost.
+* Samples are allowed: they are drawn from the caller's slice, which holds permitted rows only. Those that depend on
+  how its rows came in batches are refused, for the size of a batch shows how many hidden rows it lost: samples by
+  blocks, and a reservoir with a seed.
 * ``now()``, ``random()`` and their kin are allowed: they make a result irreproducible but disclose nothing.
   ``current_user`` and the other session values, and ``rowid``, arrive as columns and are refused unless a granted
   dataset has such a column.

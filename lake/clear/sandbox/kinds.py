@@ -97,9 +97,7 @@ ENUMS: Mapping[str, Kinds] = {
     "SetOperationType": _kinds("EXCEPT INTERSECT UNION UNION_BY_NAME", "NONE", _NEVER_PARSED),
     "LimitValueType": _kinds("PERCENTAGE ROW_COUNT"),
     "SubqueryType": _kinds("ANY EXISTS NOT_EXISTS SCALAR", "INVALID", _NEVER_PARSED),
-    "SampleMethod": _kinds(
-        "Bernoulli Reservoir", "Invalid System", "blocks have the sizes that the hidden rows among them leave"
-    ),
+    "SampleMethod": _kinds("Bernoulli Reservoir System", "Invalid", _NEVER_PARSED),
     "ShowType": _kinds("DESCRIBE SUMMARY", "SHOW SHOW_FROM SHOW_SPECIAL", "list tables and databases"),
     "LogicalTypeId": Kinds(
         frozenset({"BIGINT", "DOUBLE"}),

@@ -246,10 +246,10 @@ HONEST = [
     "SELECT column_name, column_type FROM (DESCRIBE events)",
     "SELECT column_name, min, max FROM (SUMMARIZE people)",
     # samples that can be repeated
-    "SELECT * FROM events TABLESAMPLE reservoir(2 ROWS) REPEATABLE (42)",
+    "SELECT * FROM events TABLESAMPLE bernoulli(70%) REPEATABLE (42)",
     "SELECT count(*) FROM events USING SAMPLE 50% (bernoulli, 7)",
     "SELECT * FROM (FROM events TABLESAMPLE bernoulli(50%) REPEATABLE (1)) e JOIN people USING (employee) ORDER BY ALL",
-    "SELECT e.n FROM events e TABLESAMPLE reservoir(60%) REPEATABLE (3) WHERE e.n > 0",
+    "SELECT e.n FROM events e TABLESAMPLE bernoulli(60%) REPEATABLE (3) WHERE e.n > 0",
     "SELECT app, typeof(n), alias(n), cast_to_type('5', n), hash(app), md5(title) FROM events",
     "SELECT CASE WHEN n > 2 THEN 'big' WHEN n > 1 THEN 'mid' ELSE NULL END, coalesce(NULL, app), ifnull(NULL, n) FROM events",
 ]
@@ -263,6 +263,7 @@ VOLATILE = [
     "SELECT reservoir_quantile(n, 0.5, 100) FROM events",
     "SELECT * FROM events USING SAMPLE 2",
     "SELECT * FROM events USING SAMPLE 2 ROWS",
+    "SELECT * FROM events TABLESAMPLE reservoir(70%)",
     "SELECT * FROM events TABLESAMPLE bernoulli(50%)",
 ]
 """As above, but with another result every time."""

@@ -1,6 +1,7 @@
 # ruff: noqa: S608 - the SQL of these tests is made of their own constants
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import duckdb
@@ -117,3 +118,14 @@ def test_a_function_of_a_column_is_the_function() -> None:
         with pytest.raises(QueryRefusedError):
             admit(parse(f"SELECT {name}.lower() FROM t"), {"t": [name]})
     assert admit(parse("SELECT lower(main), t.main FROM t"), {"t": ["main"]}).functions == {"lower"}
+
+
+def test_a_repeatable_sample_does_not_depend_on_batches() -> None:
+    """The same rows in other batches give the same sample, so that no batch shows that rows were taken out of it."""
+    whole = pa.table({"i": list(range(5_000))})
+    cuts = [0, 7, 2_050, 2_051, 5_000]
+    cut = pa.concat_tables([whole.slice(a, b - a) for a, b in itertools.pairwise(cuts)])
+    sql = admit(parse("SELECT i FROM t TABLESAMPLE bernoulli(10%) REPEATABLE (42)"), {"t": ["i"]}).sql
+    samples = [over_datasets({"t": one}).sql(sql).fetchall() for one in (whole, cut)]
+    assert samples[0] == samples[1]
+    assert 400 < len(samples[0]) < 600
