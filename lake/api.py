@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import getpass
 import os
+import threading
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
+from weakref import WeakSet
 
 import pyarrow as pa
 
 from lake.client.dataset import Dataset, LocalSource
 from lake.client.order import Shard
-from lake.client.place import PATIENCE, Place, is_url
+from lake.client.place import PATIENCE, is_url
 from lake.client.progress import Progress
-from lake.client.remote import RemoteConnection
+from lake.client.remote import RemoteConnection, connect_remote
 from lake.client.result import Result
 from lake.client.statements import ShownTable
-from lake.client.token import Tokens
 from lake.clock import Clock, utc_now
 from lake.errors import UsageError
 from lake.gateway import home as homes
+from lake.gateway.cancellation import Cancellation
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
 from lake.gateway.policies import Policies
@@ -65,6 +67,8 @@ class Connection:
         contracts = Contracts(home)
         self._policies = Policies(home, contracts)
         self._gateway = QueryGateway(home, contracts, self._policies)
+        self._lock = threading.Lock()
+        self._open: WeakSet[Cancellation] = WeakSet()
 
     def __enter__(self) -> Connection:
         return self
@@ -82,7 +86,17 @@ class Connection:
         Raises:
             DeniedError, QueryRefusedError, QueryFailedError, LimitExceededError, IntegrityError, UnavailableError.
         """
-        return Result(self._gateway.run(self._request(query, parameters)), progress)
+        request = self._request(query, parameters)
+        with self._lock:
+            self._open.add(request.cancellation)
+        return Result(self._gateway.run(request), progress)
+
+    def cancel(self) -> None:
+        """Break off every query of this connection, from any thread; whoever reads gets QueryCancelledError."""
+        with self._lock:
+            wishes = list(self._open)
+        for wish in wishes:
+            wish.cancel()
 
     def tables(self) -> list[ShownTable]:
         """The tables that may be read for this purpose, in order of name.
@@ -107,9 +121,8 @@ class Connection:
     ) -> Dataset:
         """A query to train on, which runs anew for every epoch; see ``Dataset``."""
         request = self._request(query, parameters)
-        source = LocalSource(
-            query, lambda: Result(self._gateway.run(request)), lambda: self._gateway.describe(request).schema
-        )
+        describe = self._gateway.describe
+        source = LocalSource(query, lambda: self.sql(query, parameters), lambda: describe(request).schema)
         return Dataset(source, None if columns is None else tuple(columns), shuffle, seed, Shard(*shard or ()))
 
     def _request(self, query: str, parameters: Parameters) -> Request:
@@ -260,25 +273,7 @@ def connect(path: PathLike, **options: Any) -> Connection | RemoteConnection:
         UsageError: there is no lake, or the options do not go together.
         TypeError: an option belongs to the other kind of place.
     """
-    return _connect_remote(str(path), **options) if is_url(path) else _connect_embedded(path, **options)
-
-
-def _connect_remote(
-    url: str,
-    *,
-    purpose: str | None = None,
-    role: str | None = None,
-    token: str | Callable[[], str] | None = None,
-    token_file: PathLike | None = None,
-    ca: PathLike | None = None,
-    cert: PathLike | None = None,
-    key: PathLike | None = None,
-    endpoints: int = 1,
-    patience: float = PATIENCE,
-) -> RemoteConnection:
-    tokens = Tokens(token, Path(token_file) if token_file else None)
-    trusted, own, secret = (Path(file) if file else None for file in (ca, cert, key))
-    return RemoteConnection(Place(url, purpose, role, trusted, own, secret, patience, tokens), endpoints)
+    return connect_remote(str(path), **options) if is_url(path) else _connect_embedded(path, **options)
 
 
 def _connect_embedded(

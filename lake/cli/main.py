@@ -32,6 +32,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         query,
         report,
         serve,
+        sql,
         synth,
         tokens,
     )
@@ -43,7 +44,8 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (lakes, datasets, ingest, policies, break_glass, query, audit, report, keys, serve, tokens, synth):
+    asking = (query, sql, audit, report)
+    for module in (lakes, datasets, ingest, policies, break_glass, *asking, keys, serve, tokens, synth):
         module.register(subparsers)
     if extended:
         for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):

@@ -1,4 +1,4 @@
-"""``lake query``: one SELECT as a user, for a purpose."""
+"""``lake query``: one SELECT as a user, for a purpose; on an embedded lake, or through a gateway."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lake.cli import arguments as args
+from lake.cli import connecting
 from lake.cli.output import emit, private_file, say, table
 from lake.errors import UsageError
 
@@ -31,39 +32,28 @@ def register(subparsers: args.Subparsers) -> None:
         'lake query "SELECT type, count(*) FROM mouse_events GROUP BY type" --user mira --purpose train_assistant',
     )
     query.add_argument("sql", metavar="SQL")
-    query.add_argument("--user", required=True, help="who asks, as the policy names them")
-    query.add_argument("--purpose", required=True, help="what for; a purpose of the policy")
-    query.add_argument("--role", help="which of the user's roles, if several grant the same")
+    connecting.add_options(query)
     query.add_argument(
-        "--format", choices=tuple(_WRITERS), help="form of the result (default: table, or json with --json)"
+        "--format", choices=tuple(WRITERS), help="form of the result (default: table, or json with --json)"
     )
     query.add_argument("--output", metavar="FILE", help="write here (mode 0600) instead of stdout")
     query.set_defaults(run=_query)
 
 
 def _query(arguments: argparse.Namespace) -> int:
-    from lake import api
-
-    paths = args.secrets(arguments)
     kind = arguments.format or ("json" if arguments.json else "table")
     if arguments.json and kind != "json" and not arguments.output:
         raise UsageError(f"--json and --format {kind} cannot both be on stdout", hint="give --output FILE")
     if kind in {"arrow", "parquet"} and not arguments.output and sys.stdout.isatty():
         raise UsageError(f"{kind} is binary", hint="give --output FILE, or pipe it on")
-    connection = api.connect(
-        args.lake_path(arguments),
-        user=arguments.user,
-        purpose=arguments.purpose,
-        role=arguments.role,
-        key_file=paths.key_file,
-        passphrase_file=paths.passphrase_file,
-        provider_file=paths.provider_file,
-    )
-    with connection, closing(connection.sql(arguments.sql)) as result:
+    connection = connecting.connected(arguments)
+    # Rows on the terminal are progress enough.
+    progress = bool(arguments.output) or not sys.stdout.isatty()
+    with connection, closing(connection.sql(arguments.sql, progress=progress)) as result:
         with _sink(arguments.output) as sink:
             # From here on the document on stdout is the result; an error closes it and is not a second one.
             arguments.json = arguments.json and arguments.output is not None
-            rows = _WRITERS[kind](result, sink)
+            rows = WRITERS[kind](result, sink)
         if arguments.output:
             say(f"{rows:,} rows in {arguments.output}, in the clear: it is yours to protect now")
             document = {"output": arguments.output, "format": kind, "rows": rows, "receipt": result.receipt}
@@ -110,12 +100,17 @@ def _rows(batch: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_table(result: Any, sink: BinaryIO) -> int:
+    return write_table(result, sink, SHOWN_ROWS)
+
+
+def write_table(result: Any, sink: BinaryIO, most: int) -> int:
+    """Write the first rows as aligned text, and how many there are."""
     names = _names(result)
     rows: list[dict[str, Any]] = []
     total = 0
     for batch in result.batches():
         total += batch.num_rows
-        rows += (dict(zip(names, row, strict=True)) for row in _rows(batch.slice(0, SHOWN_ROWS - len(rows))))
+        rows += (dict(zip(names, row, strict=True)) for row in _rows(batch.slice(0, most - len(rows))))
     text = table(rows, names)
     more = f"\n({total - len(rows):,} more rows: use --format csv)" if total > len(rows) else ""
     sink.write(f"{text}\n({total:,} rows){more}\n".encode())
@@ -215,10 +210,11 @@ def _write_parquet(result: Any, sink: BinaryIO) -> int:
     return total
 
 
-_WRITERS = {
+WRITERS: dict[str, Callable[[Any, BinaryIO], int]] = {
     "table": _write_table,
     "csv": _write_csv,
     "json": _write_json,
     "arrow": _write_arrow,
     "parquet": _write_parquet,
 }
+"""Write a result to a file, by format; give the number of rows."""

@@ -40,6 +40,7 @@ class _Work:
 
     def _read(self, lane: int, ticket: Any) -> None:
         try:
+            self.intake.check()
             reader = self.door.get(ticket)
             with self._lock:
                 self._readers[lane] = reader
@@ -85,7 +86,7 @@ class _Work:
 
 
 class RemoteStream:
-    """Arrow batches of all endpoints of one query, to be taken once.
+    """Arrow batches of all endpoints of one query, to be taken once; ``open`` comes first.
 
     Args:
         tickets: one for each endpoint, good once; their order is the order of the batches.
@@ -96,29 +97,35 @@ class RemoteStream:
         schema: columns of the result.
         receipts: index of each endpoint's query in the audit log; -1 where the gateway did not say it.
         receipt: the first of them.
-
-    Raises:
-        LakeError: the query failed before its first batch.
     """
+
+    schema: pa.Schema
+    receipt: int
+    receipts: tuple[int, ...]
 
     def __init__(self, door: Door, tickets: Sequence[Any], recall: Callable[[], None], *, ordered: bool = True) -> None:
         self._work = _Work(door, len(tickets), recall)
+        self._tickets = tickets
         self._patience = door.place.patience
         self._ordered = ordered
         self._finalizer = weakref.finalize(self, _Work.close, self._work)
+
+    def open(self) -> RemoteStream:
+        """Start to read, and wait until the columns of every endpoint are known.
+
+        Raises:
+            LakeError: the query failed before its first batch, or was cancelled.
+        """
         try:
-            self._work.start(tickets)
+            self._work.start(self._tickets)
             schemas = self._work.intake.schemas(self._patience)
-            self.receipts = tuple(_receipt(schema) for schema in schemas)
-            self.receipt = self.receipts[0]
             self.schema = _common([schema.remove_metadata() for schema in schemas])
-        except KeyboardInterrupt:
-            self.cancel()
-            self.close()
-            raise
         except BaseException:
             self.close()
             raise
+        self.receipts = tuple(_receipt(schema) for schema in schemas)
+        self.receipt = self.receipts[0]
+        return self
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._work.intake.take(self._patience, ordered=self._ordered)) is not None:

@@ -39,6 +39,15 @@ class Intake:
         with self._changed:
             return self._over()
 
+    def check(self) -> None:
+        """Whether anything is still wanted.
+
+        Raises:
+            ClosedIntakeError: it is not.
+        """
+        with self._changed:
+            self._check()
+
     def opened(self, lane: int, schema: pa.Schema) -> None:
         """A lane's columns are known.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pyarrow as pa
 
@@ -12,10 +16,11 @@ from lake.client.dataset import Dataset
 from lake.client.door import Door
 from lake.client.fetch import RemoteStream
 from lake.client.order import Shard
-from lake.client.place import Place
+from lake.client.place import PATIENCE, Place
 from lake.client.progress import Progress
 from lake.client.result import Result
 from lake.client.statements import Parameters, ShownTable, ask, recall, tables
+from lake.client.token import Tokens
 from lake.errors import UsageError
 
 MOST_ENDPOINTS = 64
@@ -35,6 +40,9 @@ class RemoteConnection:
         self._endpoints = _checked(endpoints)
         self._place = place
         self._door = Door(place)
+        self._lock = threading.Lock()
+        self._open: WeakSet[RemoteStream] = WeakSet()
+        self._cancellations = 0
 
     def __repr__(self) -> str:
         return f"RemoteConnection({self._place.location()!r})"
@@ -66,8 +74,22 @@ class RemoteConnection:
             DeniedError, QueryRefusedError, QueryFailedError, LimitExceededError, IntegrityError, UnavailableError.
         """
         parts = self._endpoints if endpoints is None else _checked(endpoints)
+        before = self._cancellations
         info = ask(self._door, query, parameters, parts)
-        return Result(_stream(self._door, info, info.endpoints, ordered=ordered), progress)
+        stream = _stream(self._door, info, info.endpoints, ordered=ordered)
+        with self._lock:
+            self._open.add(stream)
+            if self._cancellations != before:
+                stream.cancel()
+        return Result(stream.open(), progress)
+
+    def cancel(self) -> None:
+        """Break off every query of this connection, from any thread; whoever reads gets QueryCancelledError."""
+        with self._lock:
+            self._cancellations += 1
+            streams = list(self._open)
+        for stream in streams:
+            stream.cancel()
 
     def tables(self) -> list[ShownTable]:
         """The tables that may be read for this purpose, in order of name.
@@ -96,6 +118,29 @@ class RemoteConnection:
         self._door.close()
 
 
+def connect_remote(
+    url: str,
+    *,
+    purpose: str | None = None,
+    role: str | None = None,
+    token: str | Callable[[], str] | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    endpoints: int = 1,
+    patience: float = PATIENCE,
+) -> RemoteConnection:
+    """Make ready to call a gateway; see ``lake.api.connect``.
+
+    Raises:
+        UsageError: the options do not go together.
+    """
+    tokens = Tokens(token, Path(token_file) if token_file else None)
+    trusted, own, secret = (Path(file) if file else None for file in (ca, cert, key))
+    return RemoteConnection(Place(url, purpose, role, trusted, own, secret, patience, tokens), endpoints)
+
+
 class RemoteSource:
     """A query that can be run again, in this process or in another one, which then makes a connection of its own."""
 
@@ -120,7 +165,7 @@ class RemoteSource:
     def whole(self) -> Iterator[pa.RecordBatch]:
         """Run it."""
         info = ask(self._door, self.sql, self._parameters)
-        return Result(_stream(self._door, info, info.endpoints)).batches()
+        return Result(_stream(self._door, info, info.endpoints).open()).batches()
 
     def share(self, shard: Shard) -> Iterator[pa.RecordBatch] | None:
         """Run it over this share of its files only; None if it cannot be divided."""
@@ -128,7 +173,7 @@ class RemoteSource:
         if len(info.endpoints) == 1:
             return None
         own = info.endpoints[shard.index :: shard.count]
-        return Result(_stream(self._door, info, own)).batches() if own else iter(())
+        return Result(_stream(self._door, info, own).open()).batches() if own else iter(())
 
 
 def _stream(door: Door, info: Any, endpoints: Any, *, ordered: bool = True) -> RemoteStream:
