@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from lake.clear.arrow_schema import stored_schema
-from lake.clear.reading.plan import Era, SliceKey
+from lake.clear.reading.plan import SUBJECT_COLUMN, Era, SliceKey
 from lake.clear.sandbox import guard, syntax
 from lake.clear.sandbox.answers import Parameters
 from lake.errors import DeniedError, QueryRefusedError, UnavailableError
 from lake.gateway.cancellation import Cancellation
 from lake.gateway.contracts import Contracts
+from lake.gateway.elevations import Elevations
 from lake.gateway.engines import Session
 from lake.gateway.home import Home
-from lake.gateway.planner import Planned, Planner, visible_schema
+from lake.gateway.planner import Planned, Planner, slice_schema, visible_schema
+from lake.rules.elevation import Active, elevate
 from lake.rules.model import Identity, Principal
 from lake.rules.policy import Grant, Limits, Policy, Refusal, applicable, datasets_for, decide
 
@@ -51,11 +53,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the policy grants a caller for a purpose."""
+    """What the policy grants a caller for a purpose.
+
+    Attributes:
+        lent: roles lent by break-glass that are among the principal's.
+    """
 
     policy: Policy
     principal: Principal
     grants: Mapping[str, Grant]
+    lent: tuple[Active, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +70,26 @@ class Admission:
     """A query that may run, and what it may read.
 
     Attributes:
+        sql: what the engine is to run: the caller's own text, or what it became under an aggregate-only grant.
         now: the one time of the query, naive UTC.
     """
 
     allowed: Allowed
     query: guard.AdmittedQuery
+    sql: str
     planned: Mapping[str, Planned]
     now: datetime
 
-    def text(self) -> str:
-        """What the engine is to run."""
-        return f"EXPLAIN {self.query.sql}" if self.query.explain else self.query.sql
+    @property
+    def divisible(self) -> bool:
+        """Whether it can be run over disjoint sets of files, its results put one after the other."""
+        whole = any(planned.grant.smallest_group for planned in self.planned.values())
+        return self.query.divisible and not whole
+
+    def lent(self) -> list[str]:
+        """Ids of the elevations under which it runs."""
+        roles = {planned.grant.role for planned in self.planned.values()}
+        return [one.id for one in self.allowed.lent if one.role in roles]
 
     def limits(self) -> Limits:
         """The tightest of every limit, for a query over several datasets."""
@@ -93,6 +109,7 @@ class Admission:
             name,
             planned.contract.version,
             planned.grant.visible_columns(),
+            planned.grant.smallest_group,
             hashlib.sha256("".join(files).encode()).hexdigest(),
             str(planned.first),
             str(planned.last),
@@ -108,6 +125,7 @@ class Admissions:
         self._home = home
         self._contracts = contracts
         self.planner = Planner(home)
+        self.elevations = Elevations(home)
 
     def allowed(self, policy: Policy | None, identity: Identity, purpose: str, role: str | None) -> Allowed:
         """What a caller may read for a purpose.
@@ -117,12 +135,16 @@ class Admissions:
         """
         if policy is None:
             raise denied()
-        principal = policy.principal(identity)
+        lent = self.elevations.active(policy, identity.user, purpose, self._now())
+        principal = elevate(policy.principal(identity), lent)
         grants = {grant.dataset: grant for grant in datasets_for(policy, principal, purpose, role)}
         if not grants:
             _explain_ambiguity(policy, principal, purpose, role)
             raise denied()
-        return Allowed(policy, principal, grants)
+        return Allowed(policy, principal, grants, lent)
+
+    def _now(self) -> datetime:
+        return self._home.clock().astimezone(UTC).replace(tzinfo=None)
 
     def admit(self, request: Request, policy: Policy | None, session: Session) -> Admission:
         """Admit a query, or refuse it before anything is read.
@@ -131,8 +153,11 @@ class Admissions:
             DeniedError, QueryRefusedError: it may not run.
         """
         allowed = self.allowed(policy, request.identity, request.purpose, request.role)
-        query = self.guarded(session.parse(request.sql), allowed)
-        now = self._home.clock().astimezone(UTC).replace(tzinfo=None)
+        statement = session.parse(request.sql)
+        columns = {name: grant.visible_columns() for name, grant in allowed.grants.items()}
+        query = guard.admit(statement, columns)
+        sql = _restricted(statement, query, allowed, session)
+        now = self._now()
         contracts = self._contracts.newest()
         planned = {}
         for name in sorted(query.tables):
@@ -140,18 +165,19 @@ class Admissions:
             found = self.planner.plan(grant, contracts[name], allowed.principal, bounds, now)
             # A plan is shown without a row.
             planned[name] = found.only(frozenset()) if query.explain else found
-        admission = Admission(allowed, query, planned, now)
+        sql = f"EXPLAIN {sql}" if query.explain else sql
+        admission = Admission(allowed, query, sql, planned, now)
         return admission if request.files is None else _part(admission, request.files)
-
-    @staticmethod
-    def guarded(statement: syntax.Statement, allowed: Allowed) -> guard.AdmittedQuery:
-        """Hold a statement against the tables that are granted."""
-        return guard.admit(statement, {name: grant.visible_columns() for name, grant in allowed.grants.items()})
 
     def schemas(self, allowed: Allowed) -> dict[str, pa.Schema]:
         """Columns of every table that is granted, as its reader sees them."""
         contracts = self._contracts.newest()
         return {name: visible_schema(grant, stored_schema(contracts[name])) for name, grant in allowed.grants.items()}
+
+    @staticmethod
+    def slice_schema(planned: Planned) -> pa.Schema:
+        """Columns of a slice that a query is run over."""
+        return slice_schema(planned.grant, stored_schema(planned.contract))
 
     def descriptions(self, allowed: Allowed) -> dict[str, str]:
         """What every table that is granted holds, in the words of its contract."""
@@ -159,9 +185,21 @@ class Admissions:
         return {name: contracts[name].title for name in allowed.grants}
 
 
+def _restricted(statement: syntax.Statement, query: guard.AdmittedQuery, allowed: Allowed, session: Session) -> str:
+    """The query's text, written anew if a grant shows groups of people alone."""
+    smallest = {name: allowed.grants[name].smallest_group for name in query.tables}
+    limited = {name: number for name, number in smallest.items() if number is not None}
+    if not limited:
+        return query.sql
+    if len(query.tables) > 1:
+        raise QueryRefusedError("a table that shows groups alone is not joined with another")
+    ((name, number),) = limited.items()
+    return session.restrict(statement, name, allowed.grants[name].visible_columns(), number, SUBJECT_COLUMN)
+
+
 def _part(admission: Admission, files: frozenset[str]) -> Admission:
     """The same over some of the files alone, all of which must still be there."""
-    if not admission.query.divisible:
+    if not admission.divisible:
         raise QueryRefusedError("this query cannot be run in parts")
     ((name, planned),) = admission.planned.items()
     part = planned.only(files)

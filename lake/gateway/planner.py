@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from keys.refs import DekRequest, FileBinding, PartitionRef, WrappedDek
 from lake.clear.arrow_schema import stored_schema
-from lake.clear.reading.plan import FileToRead, SealedPlan
+from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead, SealedPlan
 from lake.clear.sandbox.constraints import TableConstraints
 from lake.gateway.directory import pseudonyms
 from lake.gateway.home import Home
@@ -129,7 +129,7 @@ class Planner:
             dataset=grant.dataset,
             location=self._home.objects.location(),
             files=files,
-            schema=visible_schema(grant, stored),
+            schema=slice_schema(grant, stored),
             stored=stored.append(pa.field(SENSITIVITY_COLUMN, pa.int8())),
             masks=grant.masks,
             row_filter=grant.row_filter,
@@ -164,6 +164,12 @@ class Planner:
                 return pseudonyms({number: file.partition.subject for file, number in planned.files}, key)
             case EmployeeForm.ABSENT:
                 return {}
+
+
+def slice_schema(grant: Grant, stored: pa.Schema) -> pa.Schema:
+    """The same as a query is run over: with what tells people apart, where a grant shows groups alone."""
+    shown = visible_schema(grant, stored)
+    return shown if grant.smallest_group is None else shown.append(pa.field(SUBJECT_COLUMN, pa.int32()))
 
 
 def visible_schema(grant: Grant, stored: pa.Schema) -> pa.Schema:

@@ -21,7 +21,7 @@ from lake.clear.reading.slice import Slice
 from lake.clear.sandbox import guard
 from lake.clear.sandbox.answers import Parameters, SandboxLimits
 from lake.clear.serving.cache import SliceCache
-from lake.errors import LakeError
+from lake.errors import LakeError, LimitExceededError
 from lake.gateway.admission import Admission, Admissions, Request
 from lake.gateway.contracts import Contracts
 from lake.gateway.engines import Engine, InProcess, Session
@@ -29,6 +29,7 @@ from lake.gateway.home import Home
 from lake.gateway.policies import Policies
 from lake.gateway.recorder import Actor, Recorded
 from lake.gateway.release import release
+from lake.gateway.slots import Slots
 from lake.gateway.standing import Standing
 from lake.gateway.stream import Outcome, QueryStream
 from lake.rules.policy import Policy
@@ -81,6 +82,7 @@ class QueryGateway:
         self._engine = engine
         self._memory = home.settings.engine_memory if engine_memory is None else engine_memory
         self._cache = cache
+        self._slots = Slots()
         self.admissions = Admissions(home, contracts)
 
     def run(self, request: Request) -> QueryStream:
@@ -116,13 +118,12 @@ class QueryGateway:
         session = self._engine()
         try:
             admission = self._admitted(request, self._home.actor(request.user), policy, session)
-            schemas = self.admissions.schemas(admission.allowed)
-            own = {name: schemas[name] for name in admission.planned}
             query = admission.query
             if query.explain:
                 return Described(_EXPLAINED, query.parameters, divisible=False)
-            parameters = request.parameters or _unbound(query)
-            return Described(session.describe(query.sql, own, parameters), query.parameters, query.divisible)
+            tables = {name: self.admissions.slice_schema(planned) for name, planned in admission.planned.items()}
+            shape = session.describe(admission.sql, tables, request.parameters or _unbound(query))
+            return Described(shape, query.parameters, admission.divisible)
         finally:
             session.close()
 
@@ -140,7 +141,7 @@ class QueryGateway:
             admission = self._admitted(request, self._home.actor(request.user), self._policies.current(), session)
         finally:
             session.close()
-        if parts < 2 or not admission.query.divisible:
+        if parts < 2 or not admission.divisible:
             return [None]
         (planned,) = admission.planned.values()
         shares: list[tuple[int, list[str]]] = [(0, []) for _ in range(parts)]
@@ -154,7 +155,21 @@ class QueryGateway:
         self._home.catalog.check_anchor(*self._home.key_store.anchor("catalog"))
         policy = self._policies.current()
         admission = self._admitted(request, actor, policy, session)
+        try:
+            give_back = self._slots.take(admission)
+        except LimitExceededError as error:
+            self._deny(request, actor, policy, error)
+            raise
         actor = Actor(actor.tag, admission.allowed.principal.roles)
+        try:
+            stream = self._opened(request, actor, admission, session)
+        except BaseException:
+            give_back()
+            raise
+        stream.when_closed(give_back)
+        return stream
+
+    def _opened(self, request: Request, actor: Actor, admission: Admission, session: Session) -> QueryStream:
         standing = Standing(self._home, self._policies, self.admissions, request, admission)
         intent = self._intend(request, actor, admission)
         sys.audit("lake.step", "query.intended")
@@ -187,7 +202,7 @@ class QueryGateway:
         query = admission.query
         values = _values(request.parameters)
         literals = [*query.literals, *map(str, values)][: guard.MAX_LITERALS]
-        fields = {
+        fields: dict[str, Any] = {
             "purpose": request.purpose,
             "policy": admission.allowed.policy.digest,
             "query": {
@@ -200,6 +215,8 @@ class QueryGateway:
                 "files": sum(len(planned.files) for planned in admission.planned.values()),
             },
         }
+        if admission.lent():
+            fields["break_glass"] = admission.lent()
         detail = {"sql": request.sql, "parameters": [str(value) for value in values]}
         return self._home.recorder.record(entries.INTENT, actor, fields, detail)
 
@@ -214,7 +231,7 @@ class QueryGateway:
         settings, limits = self._home.settings, admission.limits()
         sandbox = SandboxLimits(settings.threads, self._memory, limits.seconds)
         try:
-            running = session.run(admission.text(), slices, request.parameters, sandbox)
+            running = session.run(admission.sql, slices, request.parameters, sandbox)
         except LakeError as error:
             # The engine may have read rows before it failed, and that it failed says something about them.
             watch[0].record("error", slices, 0, 0, error=error)

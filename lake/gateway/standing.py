@@ -24,7 +24,7 @@ class Standing:
         self._admissions = admissions
         self._request = request
         self._admission = admission
-        self._applied = policies.mark()
+        self._marks = self._read_marks()
         self._epoch = home.key_store.epoch()
 
     def check(self) -> None:
@@ -33,13 +33,19 @@ class Standing:
         Raises:
             DeniedError: it would not be admitted now.
         """
+        now = self._home.clock().astimezone(UTC)
         expires = self._request.expires
-        if expires is not None and self._home.clock().astimezone(UTC) >= expires:
+        if expires is not None and now >= expires:
             raise DeniedError("your credential has expired", hint="get a new one and ask again")
-        applied = self._policies.mark()
-        if applied != self._applied:
+        over = any(now.replace(tzinfo=None) >= one.expires for one in self._admission.allowed.lent)
+        marks = self._read_marks()
+        if over or marks != self._marks:
             self._check_policy()
-            self._applied = applied
+            self._marks = marks
+
+    def _read_marks(self) -> tuple[int, int]:
+        """What grows with every policy, and with every event of break-glass."""
+        return self._policies.mark(), self._admissions.elevations.mark()
 
     def check_keys(self) -> None:
         """Before a part: a frozen or shredded key stops what it opened.

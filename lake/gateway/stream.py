@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -92,6 +92,8 @@ class QueryStream:
         self._limits = limits
         self._release_bytes = release_bytes
         self._rows = self._bytes = 0
+        self._done = False
+        self._closed: Callable[[], None] = lambda: None
         # The first part is made at once, so that errors show where the query was asked.
         self._parts = self._make_parts()
         self._first: list[pa.RecordBatch] | None = next(self._parts, None)
@@ -103,13 +105,19 @@ class QueryStream:
         for part in self._parts:
             yield from self._leaving(part)
 
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Have this called when nothing more is computed, which may be already; it may be called more than once."""
+        self._closed = call
+        if self._done:
+            call()
+
     def cancel(self) -> None:
         """Break it off, from any thread; whoever iterates gets QueryCancelledError, unless all has left already."""
         self._running.cancel()
 
     def close(self) -> None:
         """Stop; what was not taken is not released."""
-        self._running.close()
+        self._end()
         if not self._outcome.closed:
             self._outcome.record("abandoned", self._slices, 0, 0)
 
@@ -135,7 +143,12 @@ class QueryStream:
                 self._outcome.record("error", self._slices, 0, 0, error=error)
             raise
         finally:
-            self._running.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._done = True
+        self._running.close()
+        self._closed()
 
     def _count(self, batch: pa.RecordBatch) -> None:
         self._rows += batch.num_rows

@@ -19,9 +19,11 @@ from lake.errors import (
     QueryRefusedError,
     UnavailableError,
 )
+from lake.gateway.elevations import Elevations
 from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.keyplans import KeyScope
 from lake.gateway.service import GatewayService
+from lake.rules.elevation import Wish
 from tests import world as w
 from tests.gateway.served import Watch, caller, rows, serving
 
@@ -282,3 +284,86 @@ def test_many_callers_at_once(world: w.World) -> None:
             thread.join()
         assert not wrong
         assert service.pool.used == 0
+
+
+GROUPS = w.POLICY.replace(
+    "quick:\n    grants: [",
+    "quick:\n    grants: [{dataset: events, purposes: [study], sensitivity: 4, smallest_group: 3}] #",
+)
+
+
+def test_a_grant_of_groups_shows_no_single_person(world: w.World, service: GatewayService) -> None:
+    """Groups of three and more are shown with their figures; smaller ones and rows are not, and neither is who."""
+    with world.open() as lake:
+        lake.apply_policy(GROUPS)
+    who = caller("quin", "study")
+    apps = rows(service, who, "SELECT app, count(*) AS n, avg(n) AS a FROM events GROUP BY app")
+    people: dict[object, set[str]] = {}
+    for one in w.known_rows():
+        people.setdefault(one["app"], set()).add(one["employee"])
+    assert {one["app"] for one in apps} == {app for app, who_has in people.items() if len(who_has) >= 3}
+    assert rows(service, who, "SELECT count(*) AS n FROM events") == [{"n": 144}]
+    assert rows(service, who, "SELECT ts, count(*) AS n FROM events GROUP BY ts") == []
+    for sql in ("SELECT * FROM events", "SELECT max(n) FROM events", "SELECT __lake_subject FROM events"):
+        with pytest.raises(QueryRefusedError):
+            service.run(who, sql)
+    assert service.split(who, "SELECT count(*) FROM events", (), 4) == [None]
+    assert service.describe(who, "SELECT app, count(*) AS n FROM events GROUP BY app").schema.names == ["app", "n"]
+    assert "__lake_subject" not in service.tables(who)[0].schema.names
+
+
+def test_queries_at_once_are_limited(world: w.World, service: GatewayService) -> None:
+    """The third waits for none: it is refused and recorded, and runs when one of the others has ended."""
+    text = w.POLICY.replace("limits: {rows: 10}", "limits: {concurrent: 2}")
+    with world.open() as lake:
+        lake.apply_policy(text)
+    who = caller("rolf", "study")
+    wide = f"{WIDE}, range(40)"
+    streams = [service.run(who, wide), service.run(who, wide)]
+    with pytest.raises(LimitExceededError, match="2 queries under way"):
+        service.run(who, wide)
+    assert world.entries("query.deny")[-1]["reason"] == "limit_exceeded"
+    assert rows(service, caller(), "SELECT count(*) AS n FROM events") == [{"n": 144}]
+    streams.pop().close()
+    streams.append(service.run(who, wide))
+    for stream in streams:
+        stream.close()
+        stream.close()
+    assert rows(service, who, "SELECT count(*) AS n FROM events") == [{"n": 144}]
+    assert not service._gateway._slots._taken
+
+
+DOORS = (
+    "break_glass: {open_all: {role: all, purposes: [incident], request: [stu], approve: [olga, remy], at_most: 1h}}\n"
+)
+
+
+def test_a_lent_role_is_recorded_and_ends(world: w.World) -> None:
+    """Before: denied. While it is in force: read, with its id in the log. After: denied, and a stream stops."""
+    watch = Watch()
+    text = DOORS + w.POLICY.replace("[study, incident]\n        sensitivity: 2", "[study]\n        sensitivity: 2")
+    with serving(world, clock=watch, release_bytes=200_000) as service:
+        with world.open(clock=watch) as lake:
+            lake.apply_policy(text)
+        who, sql = caller("stu", "incident"), "SELECT max(sensitivity) AS s FROM events"
+        with pytest.raises(DeniedError):
+            service.run(who, sql)
+        elevations, policy = Elevations(service.home), service.policies.current()
+        wish = Wish("open_all", "incident", "an incident of some kind", timedelta(minutes=30))
+        asked = elevations.request(policy, "stu", wish)
+        with pytest.raises(DeniedError):
+            service.run(who, sql)
+        elevations.approve(policy, "olga", asked.id)
+        assert rows(service, who, sql) == [{"s": 4}]
+        assert world.entries("query.intent")[-1]["break_glass"] == [asked.id]
+        stream = service.run(who, WIDE)
+        batches = iter(stream)
+        next(batches)
+        watch.now += timedelta(minutes=31)
+        with pytest.raises(DeniedError, match="the policy has changed"):
+            list(batches)
+        stream.close()
+        with pytest.raises(DeniedError):
+            service.run(who, sql)
+        assert rows(service, caller(), "SELECT count(*) AS n FROM events") == [{"n": 144}]
+        assert "break_glass" not in world.entries("query.intent")[-1]

@@ -1,0 +1,148 @@
+"""What standing behind a gateway costs: the same questions embedded and over loopback, exports beside bare Flight."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import flight
+
+import lake
+from bench import world
+from bench.measure import ROOT, Scale, check_equal, geometric_mean, interleaved, say, seconds
+from bench.queries import FILTERED_QUERIES, QUERIES, Query
+from bench.query import answer, ratios
+from lake.api import Connection
+
+LAKE, EMBEDDED = "lake", "embedded"
+"""A gateway over loopback, and the library in the asker's own process."""
+SMALL = Query("first row", "SELECT ts, type FROM {events} WHERE employee = '{employee}' LIMIT 10", employee="E00002")
+TARGETS = {"queries": 1.25, "first row ms": 50.0, "export share": 0.60}
+"""What is aimed at: ratio to embedded, milliseconds beyond it, share of the rows a second of bare Flight."""
+
+
+def measure(scale: Scale, folder: Path) -> dict[str, Any]:
+    """Ratios of a gateway, that keeps slices and that keeps none, to the embedded lake."""
+    say("  writing the rows")
+    store = folder / "lake"
+    world.make_lake(store)
+    with world.open_lake(store, scale.threads) as db:
+        files = db.ingest(world.DATASET, world.rows_of(scale, scale.rows)).files
+    try:
+        found = {name: _gateway(store, scale, kept) for name, kept in (("keeps none", 0), ("keeps slices", 1024))}
+    finally:
+        shutil.rmtree(folder)
+    return {"rows": scale.rows, "files": files, "targets": TARGETS, **found}
+
+
+def _gateway(store: Path, scale: Scale, kept: int) -> dict[str, Any]:
+    """Everything against one server."""
+    roles = ((world.ALL, QUERIES), (world.FILTERED, FILTERED_QUERIES))
+    taken: dict[str, dict[str, float]] = {}
+    with _server(store, scale, kept) as url:
+        for role, queries in roles:
+            with world.connect(store, role, scale.threads) as embedded, _remote(url, store, role) as remote:
+                for query in queries:
+                    say(f"  {role}: {query.name}")
+                    sides = {LAKE: _whole(remote, query), EMBEDDED: _whole(embedded, query)}
+                    name = f"{role}, {query.name}"
+                    check_equal(name, *(answer(ask()) for ask in sides.values()))
+                    taken[name] = interleaved(sides, scale.repeat, warm=False)
+        with world.connect(store, world.ALL, scale.threads) as embedded, _remote(url, store, world.ALL) as remote:
+            first = _first_row(remote, embedded, scale.repeat)
+            export = _export(remote, scale.repeat, store.parent)
+    return {"seconds": taken, "ratios": ratios(taken, EMBEDDED), "first row ms": first, "export": export}
+
+
+@contextmanager
+def _server(store: Path, scale: Scale, kept: int) -> Iterator[str]:
+    """A gateway in a process of its own."""
+    identity = store.with_name("identity.yaml")
+    identity.write_text("local_tokens: true\n", "utf-8")
+    identity.chmod(0o600)
+    options = ["--identity", str(identity), "--slice-cache-mib", str(kept), "--threads", str(scale.threads)]
+    command = [sys.executable, "-m", "lake.cli.main", "serve", "gateway", "--listen", "127.0.0.1:0", "--insecure"]
+    command += ["--lake", str(store), "--key-file", str(world.key_file(store)), "--json", *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        yield str(json.loads(process.stdout.readline())["address"])
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _remote(url: str, store: Path, role: str) -> Connection:
+    command = [sys.executable, "-m", "lake.cli.main", "token", "--user", world.USERS[role], "--purpose", world.PURPOSE]
+    command += ["--lake", str(store), "--key-file", str(world.key_file(store))]
+    token = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return lake.connect(url, token=token)
+
+
+def _whole(connection: Connection, query: Query) -> Callable[[], list[pa.RecordBatch]]:
+    sql = query.over(world.DATASET)
+    return lambda: list(connection.sql(sql).batches())
+
+
+def _first_row(remote: Connection, embedded: Connection, repeat: int) -> dict[str, float]:
+    """Milliseconds until the first batch of a small query is there."""
+
+    def first(connection: Connection) -> Callable[[], object]:
+        def ask() -> None:
+            result = connection.sql(SMALL.over(world.DATASET))
+            next(result.batches())
+            result.close()
+
+        return ask
+
+    taken = interleaved({LAKE: first(remote), EMBEDDED: first(embedded)}, 5 * repeat)
+    return {name: 1000 * found for name, found in taken.items()} | {"beyond": 1000 * (taken[LAKE] - taken[EMBEDDED])}
+
+
+def _export(remote: Connection, repeat: int, folder: Path) -> dict[str, float]:
+    """Rows a second of an export, beside a Flight server that has the very same batches in memory."""
+    (query,) = [one for one in QUERIES if one.export]
+    ask = _whole(remote, query)
+    batches = ask()
+    rows = sum(batch.num_rows for batch in batches)
+    with _bare(batches, folder) as read:
+        check_equal("rows of the export", rows, read())
+        taken: dict[str, list[float]] = {LAKE: [], "bare Flight": []}
+        for _ in range(repeat):
+            taken[LAKE].append(seconds(ask))
+            taken["bare Flight"].append(seconds(read))
+    rates = {name: rows / statistics.median(found) for name, found in taken.items()}
+    return {"rows": rows, **rates, "share": rates[LAKE] / rates["bare Flight"]}
+
+
+@contextmanager
+def _bare(batches: list[pa.RecordBatch], folder: Path) -> Iterator[Callable[[], int]]:
+    """Reads the batches from a bare Flight server in a process of its own."""
+    path = folder / "batches.arrows"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    command = [sys.executable, "-m", "bench.bare_flight", str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    client = flight.connect(f"grpc://127.0.0.1:{int(process.stdout.readline())}")
+    try:
+        yield lambda: sum(chunk.data.num_rows for chunk in client.do_get(flight.Ticket(b"")))
+    finally:
+        client.close()
+        process.kill()
+        process.wait()
+        path.unlink()
+
+
+def mean(found: dict[str, Any]) -> float:
+    """The geometric mean of the ratios of all questions."""
+    return geometric_mean(taken[LAKE] / taken[EMBEDDED] for taken in found["seconds"].values())
