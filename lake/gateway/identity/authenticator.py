@@ -85,6 +85,11 @@ class Authenticator:
         purpose = _chosen(verified.purposes, chosen_purpose)
         return Caller(verified.identity, purpose, _role(verified.role, chosen_role), verified.expires)
 
+    def refresh(self, now: datetime) -> None:
+        """Fetch every issuer's keys, so that the first callers do not wait; see :meth:`status` for what failed."""
+        for _, keys in self._issuers.values():
+            keys.refresh(now)
+
     def status(self) -> list[IssuerStatus]:
         """How it stands with each issuer's keys."""
         return [keys.status() for _, keys in self._issuers.values()]

@@ -21,6 +21,8 @@ REFETCH_AFTER = timedelta(seconds=30)
 """An unknown key id fetches the keys again at most once in this time."""
 RETRY_AFTER = timedelta(seconds=5)
 """A fetch that failed is tried again at most once in this time."""
+MAX_WAITING = 32
+"""Callers that wait for another's fetch; further ones are refused at once, lest a flood hold every thread."""
 _DISCOVERY = "/.well-known/openid-configuration"
 _LOG = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class IssuerKeys:
         self._context = context
         self._patience = patience
         self._lock = threading.Lock()
+        self._waiting = threading.Semaphore(MAX_WAITING)
         self._kept: _Kept | None = None
         self._tried: datetime | None = None
         self._problem = ""
@@ -79,6 +82,10 @@ class IssuerKeys:
             raise refused(Reason.KEY)
         return fitting[0]
 
+    def refresh(self, now: datetime) -> None:
+        """Fetch the keys before anybody asks for one; a failure shows in the status."""
+        self._renewed("", now)
+
     def status(self) -> IssuerStatus:
         """How it stands."""
         kept, problem = self._kept, self._problem
@@ -93,10 +100,10 @@ class IssuerKeys:
         return _within(kept.fetched, now, self._rules.keys_max_age + self._rules.keys_outage)
 
     def _renewed(self, key_id: str, now: datetime) -> _Kept | None:
-        """What is kept after a fetch, if one is due. One thread fetches; who has keys that will do does not wait."""
+        """What is kept, after a fetch if one is due."""
         kept = self._kept
         served = kept is not None and key_id in kept.keys and self._usable(kept, now)
-        if not self._lock.acquire(blocking=not served):
+        if not self._turn(wait=not served):
             return kept
         try:
             wait = RETRY_AFTER if self._problem else REFETCH_AFTER
@@ -106,6 +113,17 @@ class IssuerKeys:
             return self._kept
         finally:
             self._lock.release()
+
+    def _turn(self, *, wait: bool) -> bool:
+        """Take the lock: one thread fetches, few wait for it, who has a key that will do does not. False: not had."""
+        if self._lock.acquire(blocking=False):
+            return True
+        if not wait or not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._lock.acquire()
+        finally:
+            self._waiting.release()
 
     def _fetch(self, now: datetime) -> None:
         try:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from lake.clock import timestamp
 from lake.errors import UsageError
 from lake.gateway.home import Home
 from lake.gateway.identity.rules import ClaimRules
@@ -113,7 +114,7 @@ def issue(home: Home, actor: Actor, wanted: Wanted) -> Issued:
         AuditUnavailableError: it cannot be recorded.
     """
     issued = LocalTokens(home.config.lake, home.control.token_key()).sign(wanted, secrets.token_hex(16), home.clock())
-    until = issued.expires.isoformat().replace("+00:00", "Z")
+    until = timestamp(issued.expires)
     home.recorder.record(
         ENTRY,
         actor,

@@ -151,11 +151,11 @@ def test_a_token_is_recorded_before_anybody_has_it(world: World) -> None:
         assert door.enter(issued.text).identity.user == "mira-canary"
         (index, entry) = max((e["index"], e) for e in world.entries("token.issue"))
         assert index == lake.home.log.size - 1
-        assert (entry["token"], entry["expires"]) == (issued.token_id, "2026-09-15T20:00:00Z")
+        assert (entry["token"], entry["expires"]) == (issued.token_id, "2026-09-15T20:00:00.000Z")
         assert entry["user"] == lake.home.control.actor_tag("mira-canary")
         assert entry["actor"]["p"] == lake.actor.tag
         detail = lake.home.recorder.open_detail(entry)
-    until = "2026-09-15T20:00:00Z"
+    until = "2026-09-15T20:00:00.000Z"
     assert detail == {
         "token": issued.token_id,
         "user": "mira-canary",

@@ -13,6 +13,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from lake.errors import UnauthenticatedError, UsageError
+from lake.gateway.identity import issuer_keys
 from lake.gateway.identity.authenticator import Authenticator
 from lake.gateway.identity.https import split_url
 from lake.gateway.identity.issuer_keys import REFETCH_AFTER, RETRY_AFTER
@@ -130,6 +131,35 @@ def test_the_others_do_not_wait_while_one_fetches(provider: Provider, make_door:
         provider.released.set()
         assert waiting.result().purpose == "study"
     assert provider.asked[DISCOVERY] == 2
+
+
+def test_a_flood_does_not_hold_every_thread(
+    provider: Provider, make_door: MakeDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the provider is silent so many wait for it, and no more; the next one is refused before it speaks."""
+    monkeypatch.setattr(issuer_keys, "MAX_WAITING", 0)
+    door = make_door(patience=30.0)
+    provider.mode = "silent"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(door.refusal, provider.token())
+        assert provider.reached.wait(30)
+        assert door.refusal(provider.token()) == Reason.PROVIDER
+        assert not waiting.done()
+        provider.released.set()
+        assert waiting.result() == Reason.PROVIDER
+
+
+def test_keys_can_be_fetched_before_anybody_comes(provider: Provider, door: Door) -> None:
+    """Then the first caller asks nobody; a provider that is down at the start does not keep the door from opening."""
+    provider.mode = "down"
+    door.authenticator.refresh(at(0))
+    assert "503" in door.authenticator.status()[0].problem
+    provider.mode = "well"
+    door.authenticator.refresh(at(RETRY))
+    assert provider.asked[JWKS] == 1
+    provider.mode = "down"
+    assert door.enter(provider.token(), now=at(RETRY + 1))
+    assert provider.asked[JWKS] == 1
 
 
 @pytest.mark.parametrize(
