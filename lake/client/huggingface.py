@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from datasets import Features, IterableDataset  # type: ignore[import-not-found]
+import pyarrow as pa
+from datasets import DatasetInfo, Features, IterableDataset  # type: ignore[import-not-found]
+from datasets.iterable_dataset import ArrowExamplesIterable  # type: ignore[import-not-found]
 
 from lake.client.order import Shard
 
@@ -14,16 +16,13 @@ if TYPE_CHECKING:
 
 
 def iterable(dataset: Dataset, shards: int, epoch: int) -> IterableDataset:
-    """A streaming dataset; nothing is written to a cache."""
+    """A streaming dataset; unlike with ``from_generator``, nothing is pickled or put in a cache for it."""
     parts = [Shard(index, shards) for index in range(shards)]
-    return IterableDataset.from_generator(
-        _examples,
-        features=Features.from_arrow_schema(dataset.schema()),
-        gen_kwargs={"dataset": dataset, "epoch": epoch, "parts": parts},
-    )
+    tables = ArrowExamplesIterable(_tables, {"dataset": dataset, "epoch": epoch, "parts": parts})
+    return IterableDataset(tables, info=DatasetInfo(features=Features.from_arrow_schema(dataset.schema())))
 
 
-def _examples(dataset: Dataset, epoch: int, parts: list[Shard]) -> Iterator[dict[str, Any]]:
+def _tables(dataset: Dataset, epoch: int, parts: list[Shard]) -> Iterator[tuple[tuple[int, int], pa.Table]]:
     for part in parts:
-        for batch in dataset.batches(epoch, within=part):
-            yield from batch.to_pylist()
+        for number, batch in enumerate(dataset.batches(epoch, within=part)):
+            yield (part.index, number), pa.Table.from_batches([batch])
