@@ -7,7 +7,7 @@ taken, and dictionaries only of texts: a few bytes must not become many rows, or
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,7 +86,9 @@ def _read(payload: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _checked(batch: pa.RecordBatch, size: int) -> pa.RecordBatch:
-    batch.validate(full=True)
+    batch.validate()
+    for column in batch.columns:
+        _validate(column)
     if batch.num_rows > MOST_ROWS:
         raise ResultError("a batch has too many rows")
     for column in batch.columns:
@@ -132,22 +134,45 @@ def _is_known(kind: pa.DataType) -> bool:
     return any(fits(kind) for fits in _SCALARS)
 
 
+def _validate(array: pa.Array) -> None:
+    """Look at every offset, text and index. A HUGEINT may have more digits than the decimal that it comes as."""
+    kind = array.type
+    if not _has_decimals(kind):
+        array.validate(full=True)
+        return
+    array.validate()
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind) or pa.types.is_map(kind):
+        hull = pa.large_list(pa.null()) if pa.types.is_large_list(kind) else pa.list_(pa.null())
+        nothing = pa.nulls(len(array.values))
+        pa.Array.from_buffers(hull, len(array), array.buffers()[:2], children=[nothing]).validate(full=True)
+    if pa.types.is_union(kind) and not set(array.type_codes.unique().to_pylist()) <= set(kind.type_codes):
+        raise ResultError("a union has a value of no member")
+    for part in _parts(array):
+        _validate(part)
+
+
+def _has_decimals(kind: pa.DataType) -> bool:
+    return pa.types.is_decimal(kind) or any(_has_decimals(kind.field(index).type) for index in range(kind.num_fields))
+
+
 def _check_extent(array: pa.Array, most: int) -> None:
     """No part of a column has more items than there are bits and rows; what has no buffers could have any number."""
     if len(array) > most:
         raise ResultError("a batch stands for more than it holds")
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        _check_extent(array.storage, most)
-    elif pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(array.type):
         lengths = pc.binary_length(array.dictionary).take(array.indices)
         if (pc.sum(lengths).as_py() or 0) > MOST_DECODED:
             raise ResultError("a batch stands for more than it holds")
-    elif pa.types.is_map(kind):
-        _check_extent(array.keys, most)
-        _check_extent(array.items, most)
+    for part in _parts(array):
+        _check_extent(part, most)
+
+
+def _parts(array: pa.Array) -> Iterator[pa.Array]:
+    """What a nested column is made of."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        yield array.storage
     elif pa.types.is_struct(kind) or pa.types.is_union(kind):
-        for index in range(kind.num_fields):
-            _check_extent(array.field(index), most)
+        yield from (array.field(index) for index in range(kind.num_fields))
     elif kind.num_fields:
-        _check_extent(array.values, most)
+        yield array.values
