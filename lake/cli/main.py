@@ -25,6 +25,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         audit,
         break_glass,
         datasets,
+        exposure,
         ingest,
         keys,
         lakes,
@@ -45,7 +46,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
-    for module in (lakes, datasets, ingest, policies, break_glass, *asking, keys, serve, tokens, synth):
+    for module in (lakes, datasets, ingest, policies, exposure, break_glass, *asking, keys, serve, tokens, synth):
         module.register(subparsers)
     if extended:
         for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):

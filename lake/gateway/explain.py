@@ -19,9 +19,9 @@ def explain(home: Home, contracts: Mapping[str, Contract], policy: Policy | None
     """Every grant of an identity with what it opens today, and every deny; with no grant, the reason.
 
     Returns:
-        user, roles, grants (each as it counts after all denies), denied (in words), why (if there is no grant).
+        user, roles, grants (each as it counts after all denies), denied and doors in words, why there is no grant.
     """
-    nothing: dict[str, Any] = {"user": who.user, "roles": [], "grants": [], "denied": []}
+    nothing: dict[str, Any] = {"user": who.user, "roles": [], "grants": [], "denied": [], "doors": []}
     if policy is None:
         return nothing | {"why": "no policy is in force, so nobody may read"}
     try:
@@ -37,6 +37,7 @@ def explain(home: Home, contracts: Mapping[str, Contract], policy: Policy | None
         "roles": list(principal.roles),
         "grants": grants,
         "denied": [words.deny(deny) for deny in denies_of(policy, principal)],
+        "doors": [words.door(door) for door in policy.break_glass.values() if who.user in door.request],
         "why": "" if grants else why,
     }
 

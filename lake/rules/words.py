@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lake.rules.elevation import Door
 from lake.rules.masks import describe
 from lake.rules.policy import Deny, Grant, Limits, ScopeKind, Window
 
@@ -44,6 +45,11 @@ def deny(denied: Deny) -> str:
     else:
         what = "everything" if denied.sensitivity == 1 else f"sensitivity {denied.sensitivity} and above"
     return f"{denied.dataset}, for {purposes}: {what}{_whose(denied)} (line {denied.line} of the policy)"
+
+
+def door(way: Door) -> str:
+    """What a break-glass door opens."""
+    return f"{way.name}, for {', '.join(sorted(way.purposes))}: the role {way.role}, when a second person approves"
 
 
 def _whose(denied: Deny) -> str:
