@@ -17,7 +17,8 @@ from lake.wire.names import RECEIPT
 WAITING = 64 << 20
 """Bytes that may wait for the caller, over all endpoints."""
 
-_PARTING = 10.0
+_PARTING = 2.0
+"""Seconds that closing waits for readers; one that the gateway never answers is left behind."""
 
 
 class _Work:
