@@ -52,6 +52,11 @@ def main(arguments: list[str]) -> int:
             if ends is None:
                 _kill_all(children)
                 return 0
+            if len(ends) != 2:
+                for end in ends:
+                    os.close(end)
+                _answer(control, _NONE)
+                continue
             others = [control.fileno(), ends[1], *children, *(report for _, report in children.values())]
             pid, process = _forked()
             if pid == 0:
@@ -80,7 +85,7 @@ def _warm() -> None:
 
 
 def _request(control: socket.socket) -> list[int] | None:
-    """The two descriptors of a request, or None: the other side has closed."""
+    """The two descriptors of a request, or fewer if there is no room for them; None: the other side has closed."""
     try:
         data, ancillary, _, _ = control.recvmsg(len(_REQUEST), _SPACE, socket.MSG_CMSG_CLOEXEC)
     except OSError:
@@ -89,7 +94,7 @@ def _request(control: socket.socket) -> list[int] | None:
     for _, kind, content in ancillary:
         if kind == socket.SCM_RIGHTS:
             found.frombytes(content)
-    return list(found) if data == _REQUEST and len(found) == 2 else None
+    return list(found) if data == _REQUEST else None
 
 
 def _forked() -> tuple[int, int]:

@@ -55,7 +55,7 @@ class Handover:
         self._ready: queue.Queue[Any] = queue.Queue(AHEAD)
         self._closed = threading.Event()
         self._kept: Iterator[Chunk] | None = None
-        self._begun = False
+        self._begun = self._ended = False
 
     def next(self, deadline: float | None = None) -> Chunk | None:
         """The next chunk, or None at the end; ``deadline`` is on the monotonic clock.
@@ -64,6 +64,8 @@ class Handover:
             LakeError: the slice cannot be read.
             TimeoutError: it was not read in time.
         """
+        if self._ended:
+            return None
         if not self._begun:
             self._begin()
         if self._kept is not None:
@@ -73,7 +75,9 @@ class Handover:
             if isinstance(found, LakeError):
                 raise found
             chunk = found
-        if chunk is not None:
+        if chunk is None:
+            self._ended = True
+        else:
             self._source.touch(chunk.touched)
         return chunk
 

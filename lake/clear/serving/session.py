@@ -217,8 +217,8 @@ class SandboxSession:
         fields = message.fields
         self.close()
         match fields.get("is"):
-            case "misfit" if not self._handed_over:
-                return misfit(_text(fields.get("text")))
+            case "misfit" if not self._handed_over and (text := _text(fields.get("text"))):
+                return misfit(text)
             case "failed":
                 return failed(_text(fields.get("engine")))
         return failed("")

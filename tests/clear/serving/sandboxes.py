@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +158,22 @@ class StrangersPool:
 
 @contextmanager
 def stranger_session(say: Callable[[Stranger], None]) -> Iterator[tuple[SandboxSession, Stranger]]:
-    """A session with a stranger who has said something already, before it was asked."""
+    """A session with a stranger who talks without being asked."""
     stranger = Stranger()
     pool = StrangersPool(stranger)
     session = SandboxSession(pool, NOTHING_KEPT, 30)  # type: ignore[arg-type]
+
+    def talk() -> None:
+        with suppress(OSError):  # nobody listens any more
+            say(stranger)
+
+    talking = threading.Thread(target=talk)
+    talking.start()
     try:
-        say(stranger)
         yield session, stranger
     finally:
         session.close()
+        talking.join()
         stranger.end.close()
         stranger.channel.close()
     assert pool.back == 1
