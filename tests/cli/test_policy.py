@@ -96,3 +96,87 @@ def test_expectations_that_are_not_understood_are_a_usage_error(shell: Shell, wr
     """An unknown key or an empty table is refused, never taken as passed."""
     for text in ("[]", FAILS.replace("expect: allow", "expect: maybe"), FAILS.replace("user", "usr")):
         assert shell("policy", "test", write("e.yaml", text)).code == 2
+
+
+WIDER = POLICY.replace("  none: {roles: []}", "  none: {roles: [student]}")
+NARROWER = POLICY.replace("  stu: {roles: [student]}", "  stu: {roles: [student], deny: [{dataset: events}]}")
+
+
+def test_check_counts_denies_and_groups(shell: Shell, write: Write) -> None:
+    """Every kind of what a policy holds."""
+    document = shell(
+        "policy", "check", write("p.yaml", NARROWER + "groups: {staff: {roles: [own]}}\n"), "--json"
+    ).document
+    assert (document["denies"], document["groups"], document["users"]) == (1, 1, 14)
+
+
+def test_explain_takes_what_an_identity_provider_says(shell: Shell, write: Write) -> None:
+    """Groups, employee and attributes; a deny is told with its line."""
+    path = write("p.yaml", NARROWER + "groups: {staff: {roles: [own, mine]}}\n")
+    claims = ("--group", "staff", "--employee", "EMP-ADA-7741", "--attribute", "app=Mail-QX")
+    document = shell("policy", "explain", "--user", "zoe", *claims, "--policy", path, "--json").document
+    assert document["roles"] == ["own", "mine"]
+    assert document["grants"][0]["employees"] == "1 named"
+    ran = shell("policy", "explain", "--user", "stu", "--policy", path)
+    assert "nothing is left of what is granted" in ran.out
+    assert "denied: events, for every purpose: everything (line " in ran.out
+    assert shell("policy", "explain", "--user", "zoe", "--attribute", "app").code == 2
+
+
+def test_a_difference_fails_only_if_it_widens_and_that_is_asked(shell: Shell, write: Write) -> None:
+    """0 for no change and for less; 1 for more, with the option alone."""
+    same, wider, narrower = (write(f"{n}.yaml", text) for n, text in enumerate((POLICY, WIDER, NARROWER)))
+    ran = shell("policy", "diff", "current", same, "--fail-on-widening")
+    assert (ran.code, ran.out.strip()) == (0, "no change")
+    assert shell("policy", "diff", "current", wider).code == 0
+    ran = shell("policy", "diff", "current", wider, "--fail-on-widening")
+    assert ran.code == 1
+    assert "gains: none: events for study, as student" in ran.out
+    assert "2 employees (2 gained, 0 lost), 0 -> 6 files" in ran.out
+    ran = shell("policy", "diff", wider, "current", "--fail-on-widening", "--json")
+    assert (ran.code, ran.document["widened"]) == (0, False)
+    assert {one["effect"] for one in ran.document["differences"]} == {"loses"}
+    assert shell("policy", "diff", "current", narrower, "--fail-on-widening").code == 0
+
+
+def test_policies_are_compared_under_contracts_without_a_lake(shell: Shell, write: Write) -> None:
+    """No key and no lake; then there is no policy in force to compare with."""
+    old, new = write("old.yaml", POLICY), write("new.yaml", WIDER)
+    contracts = ["--contract", write("c.yaml", CONTRACT), "--contract", write("m.yaml", MOODS)]
+    ran = shell.bare("policy", "diff", old, new, *contracts, "--fail-on-widening", "--json")
+    assert ran.code == 1
+    assert {one["who"] for one in ran.document["differences"]} == {"none"}
+    assert ran.document["differences"][0]["employees"][0]["after"] == "all"
+    assert shell.bare("policy", "diff", "current", new, *contracts).code == 2
+    bad = write("bad.yaml", POLICY.replace("dataset: moods", "dataset: foods"))
+    assert f"{bad}:5:" in shell.bare("policy", "diff", old, bad, *contracts).err
+
+
+def test_exposure_names_who_can_read(shell: Shell, write: Write) -> None:
+    """Users, conditions and forms; a limit or a list of names makes it fail."""
+    ask = ("exposure", "--employee", "EMP-BEN-7742", "--dss", "2")
+    document = shell(*ask, "--json").document
+    assert {"vera-canary", "stu", "olga", "dual"} <= set(document["who"])
+    assert "coco" not in document["who"]
+    assert shell(*ask, "--max", str(len(document["who"]))).code == 0
+    ran = shell(*ask, "--max", str(len(document["who"]) - 1), "--json")
+    assert (ran.code, ran.document["exceeding"]) == (1, sorted(document["who"]))
+    assert shell(*ask, "--allow", *document["who"]).code == 0
+    ran = shell(*ask, "--allow", *[name for name in document["who"] if name != "stu"])
+    assert ran.code == 1
+    assert "more than they should: stu" in ran.out
+    assert shell(*ask, "--allow").code == 1
+    path = write("p.yaml", NARROWER)
+    assert "stu" not in shell(*ask, "--policy", path, "--json").document["who"]
+
+
+def test_exposure_of_nobody_is_an_error_and_of_somebody_is_recorded(shell: Shell) -> None:
+    """The report appears among the entries, without the employee."""
+    ran = shell("exposure", "--employee", "EMP-NOBODY", "--dss", "4")
+    assert (ran.code, "nothing under this employee id" in ran.err) == (2, True)
+    assert shell("exposure", "--employee", "EMP-BEN-7742", "--dss", "5").code == 2
+    assert shell("exposure", "--employee", "EMP-BEN-7742", "--dss", "4", "--max", "-1").code == 2
+    assert shell("exposure", "--employee", "EMP-BEN-7742", "--dss", "4").code == 0
+    rows = shell("audit", "show", "--type", "audit.read", "--json").document
+    assert [row["report"] for row in rows].count("exposure") == 1
+    assert "EMP-BEN-7742" not in str(rows)

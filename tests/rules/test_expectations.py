@@ -108,3 +108,43 @@ def test_a_misspelt_name_holds_for_nothing(text: str) -> None:
     """A dataset or column that no contract has is a mistake in the table, not an expectation that is met."""
     with pytest.raises(DocumentError, match="is not known here"):
         parse_expectations(f"- {{user: stu, purpose: study, expect: deny, {text}}}", "table", CONTRACTS)
+
+
+RICH = (
+    POLICY.replace("  own:\n    grants:", "  own:\n    deny: [{dataset: events, columns: [note]}]\n    grants:")
+    .replace(
+        "  stu: {roles: [student]}",
+        f"  stu: {{roles: [student], deny: [{{dataset: events, employees: {{list: [{ADA}]}}}}]}}",
+    )
+    .replace("limits: {rows: 10}}]", "smallest_group: 3}]")
+    + "groups: {staff: {roles: [own]}}\n"
+)
+STAFF = f"user: anybody, groups: [staff], employee: {BEN}, purpose: own_data, expect: allow"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{STAFF}, employees: [{BEN}], denied: [note], sees: [said]", ""),
+        (f"{STAFF}, denied: [said]", "sees said"),
+        (f"{STAFF}, employees: [{ADA}]", "covers 1 other employees"),
+        ("user: anybody, groups: [staff], purpose: own_data, expect: deny", ""),
+        ("user: anybody, groups: [other], purpose: own_data, expect: deny", ""),
+        ("user: stu, purpose: study, expect: allow, denied: [flag]", "no deny takes flag"),
+        ("user: stu, purpose: study, expect: allow, masked: [title, n]", ""),
+        ("user: stu, purpose: study, expect: allow, masked: [score]", "score is not masked"),
+        ("user: stu, purpose: study, expect: allow, masked: [said]", "does not see said"),
+        (f"user: stu, purpose: study, expect: allow, covers: [{BEN}], spares: [{ADA}]", ""),
+        (
+            f"user: stu, purpose: study, expect: allow, covers: [{ADA}], spares: [{BEN}]",
+            f"does not cover {ADA}; covers {BEN}",
+        ),
+        ("user: rolf, purpose: study, expect: allow, smallest_group: 3", ""),
+        ("user: rolf, purpose: study, expect: allow, smallest_group: 4", "smallest group is 3"),
+        ("user: stu, purpose: study, expect: allow, smallest_group: 4", "smallest group is not limited"),
+        ("user: mina, attributes: {app: x}, purpose: study, expect: allow", ""),
+    ],
+)
+def test_groups_claims_denies_and_masks(text: str, said: str) -> None:
+    """What an identity provider says counts, and what a deny takes is told from what was never granted."""
+    assert complaint(parse_policy(RICH, CONTRACTS, "policy"), text) == said
