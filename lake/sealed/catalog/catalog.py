@@ -22,6 +22,8 @@ from lake.sealed.catalog.database import Database
 from lake.sealed.catalog.fence import check_fence
 from lake.sealed.catalog.rows import IN_LIST, chunks, data_file, file_row, microseconds, moment
 
+_EARLIEST = datetime(1, 1, 1)  # noqa: DTZ001 - capture times are naive UTC throughout
+
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
@@ -229,12 +231,16 @@ class Catalog:
             files.removed_seq.is_(None),
             files.sensitivity.in_(sorted(selection.sensitivities)),
         )
-        if selection.first is not None:
-            query = query.where(files.last_ts >= microseconds(selection.first))
-        if selection.last is not None:
-            query = query.where(files.first_ts <= microseconds(selection.last))
         numbers = selection.numbers
-        if numbers is not None and len(numbers) <= IN_LIST:
+        few = numbers is not None and len(numbers) <= IN_LIST
+        # Without statistics SQLite takes the index on times, however few the employees: an expression has no index.
+        first_ts, last_ts = (files.first_ts + 0, files.last_ts + 0) if few else (files.first_ts, files.last_ts)
+        if selection.first is not None or selection.last is not None:
+            # The index on times begins with the last one, so a bound below all of them makes it usable.
+            query = query.where(last_ts >= microseconds(selection.first or _EARLIEST))
+        if selection.last is not None:
+            query = query.where(first_ts <= microseconds(selection.last))
+        if numbers is not None and few:
             query = query.where(files.number.in_(sorted(numbers)))
         query = query.order_by(files.number, files.first_ts, files.file_id)
         with self.database.reading() as connection:
