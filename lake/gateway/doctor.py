@@ -12,7 +12,10 @@ from pathlib import Path
 from keys.errors import KeysError, KeyStateError, OutdatedPlanError
 from keys.refs import DekRequest, WrappedDek
 from keys.signing import NoteVerifier
-from lake.errors import LakeError
+from lake.clear.sandbox.fences import ON
+from lake.clear.serving.pool import Pool
+from lake.clear.serving.processes import SandboxShape
+from lake.errors import LakeError, UnavailableError
 from lake.gateway.config import read_config
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
@@ -21,6 +24,7 @@ from lake.rules import layout
 from lake.rules.model import SENSITIVITIES, DataFile
 from lake.sealed.audit.log import verify as verify_log
 from lake.sealed.catalog.catalog import Selection
+from lake.settings import MIB
 
 PARQUET_IN_CLEAR = b"PAR1"
 MAX_NAMED = 20
@@ -64,6 +68,7 @@ class Doctor:
             except (LakeError, KeysError) as error:
                 yield Finding(name, DAMAGE, str(error))
         yield from host_findings(self._home.root)
+        yield from sandbox_findings()
 
     def _keys(self) -> Iterator[Finding]:
         opened = self._home.keys.verify()
@@ -161,6 +166,18 @@ def host_findings(root: Path) -> Iterator[Finding]:
         yield Finding("swap", WARNING, "swap is on: make sure that it is encrypted, as plaintext may be paged out")
     if os.geteuid() == 0:
         yield Finding("user", WARNING, "running as root: give the lake a user of its own")
+
+
+def sandbox_findings() -> Iterator[Finding]:
+    """Which fences this platform gives the processes that run user SQL behind a gateway: one is started and ended."""
+    try:
+        pool = Pool(SandboxShape(256 * MIB, 10), ready=1, most=1, patience=1.0)
+    except UnavailableError as error:
+        yield Finding("sandbox", WARNING, f"a gateway could answer no query here: {error.message}")
+        return
+    pool.close()
+    for fence, state in pool.fences.items():
+        yield Finding("sandbox", OK if state == ON else WARNING, f"{fence}: {state}")
 
 
 def verify_audit(root: Path) -> dict[str, object]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from lake.clear.sandbox import fences
+from lake.clear.serving import processes
+from lake.clear.serving.pool import Pool
 from tests.cli.conftest import Shell
 
 
@@ -63,3 +68,43 @@ def test_a_cut_audit_log_is_damage(shell: Shell) -> None:
     path = max((p for p in (shell.world.root / "audit").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     path.write_bytes(path.read_bytes()[:-40])
     assert shell("doctor").code == 4
+
+
+def sandbox(shell: Shell) -> dict[str, str]:
+    """What is said of each fence of the sandbox, and its state."""
+    ran = shell("doctor", "--json")
+    assert ran.code == 0
+    return {finding["message"]: finding["state"] for finding in ran.document if finding["check"] == "sandbox"}
+
+
+def test_fences_of_the_sandbox_are_shown(shell: Shell) -> None:
+    """Each by its name, as a sandbox that was started here reports it; the process is gone afterwards."""
+    found = sandbox(shell)
+    assert found["no core dumps: on"] == found["address space: on"] == "ok"
+    names = {message.partition(":")[0] for message in found}
+    assert {"network namespace", "open files", "processor time", "a user of its own", "landlock", "seccomp"} <= names
+    for message, state in found.items():
+        assert state == ("ok" if message.endswith(": on") else "warning")
+    assert "sandbox: seccomp: " in shell("doctor").out
+
+
+def test_a_fence_that_the_platform_lacks_is_a_warning(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason; the lake itself is sound."""
+    opened = Pool.__init__
+
+    def lacking(pool: Pool, *arguments: object, **values: object) -> None:
+        opened(pool, *arguments, **values)  # type: ignore[arg-type]
+        pool.fences["landlock"] = "off: the kernel has none"
+
+    monkeypatch.setattr(Pool, "__init__", lacking)
+    found = sandbox(shell)
+    assert found["landlock: off: the kernel has none"] == "warning"
+    assert found[f"no core dumps: {fences.ON}"] == "ok"
+
+
+def test_a_platform_without_sandboxes_is_a_warning(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedded lake works all the same."""
+    monkeypatch.setattr(processes.sys, "executable", "/bin/false")
+    ((message, state),) = sandbox(shell).items()
+    assert state == "warning"
+    assert message.startswith("a gateway could answer no query here: ")

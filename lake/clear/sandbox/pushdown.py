@@ -15,6 +15,8 @@ from duckdb._sources.nodes import Binary, Col, In, Lit, Node, Postfix, Unary, Un
 
 COMPARISONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 MOST_MEMBERS = 1_000
+MOST_OPERANDS = 500
+"""Of a chain; a longer one is for DuckDB."""
 MOST_CHARACTERS = 1_000
 """Of a text; a longer one is compared where it is."""
 _TYPES = frozenset({"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "TIMESTAMP"})
@@ -60,7 +62,9 @@ def translated(node: Node, _schema: object) -> Condition:
 def _tree(node: Node) -> Tree:
     match node:
         case Binary(op=("AND" | "OR") as op):
-            return [op.lower(), *map(_tree, _operands(node, op))]
+            operands = _operands(node, op)
+            if len(operands) <= MOST_OPERANDS:
+                return [op.lower(), *map(_tree, operands)]
         case Binary(op=op) if op in COMPARISONS:
             return [COMPARISONS[op], _column(node.left), _value(node.right)]
         case Unary(op="NOT"):

@@ -135,6 +135,7 @@ def test_conditions_however_many(pool: Pool) -> None:
     for condition in (
         " AND ".join(f"a <> {n}" for n in range(600)),
         " OR ".join(f"(a = {n} AND b <> 'x{n}')" for n in range(200)),
+        " OR ".join(f"a = {n * 7} OR a < {-n}" for n in range(2000)),
         f"a IN ({', '.join(str(n * 3) for n in range(1000))})",
         f"a IN ({', '.join(str(n * 3) for n in range(1001))})",
         f"b <> '{'x' * 60_000}' AND a < 5",
