@@ -103,7 +103,8 @@ def toolkit(history: Path | None, names: Names, **options: Any) -> Lines:
         enable_open_in_editor=False,  # an editor's files lie on a disk
         **options,
     )
-    return lambda prompt: str(session.prompt(prompt))
+    prompt: Lines = session.prompt
+    return prompt
 
 
 def _private(file: Path) -> Path:

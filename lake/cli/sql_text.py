@@ -10,7 +10,7 @@ _WHOLE = re.compile(
     | \$(?P<tag>[A-Za-z_]\w*|)\$.*?\$(?P=tag)\$""",
     re.VERBOSE | re.DOTALL,
 )
-_UNFINISHED = re.compile(r"""/\*|"|'|\$(?:[A-Za-z_]\w*|)\$""")
+_UNFINISHED = re.compile(r"""/\*|"|(?<!\w)[eE]'|'|\$(?:[A-Za-z_]\w*|)\$""")
 
 COMMANDS = ("\\d", "\\timing", "\\o", "\\purpose", "\\q", "\\?")
 WORDS = tuple(
