@@ -40,11 +40,16 @@ class ConditionError(Exception):
     """What was asked for is not a condition over these columns."""
 
 
+class ConditionSizeError(ConditionError):
+    """It could be one, and is too large."""
+
+
 def expression(tree: object, schema: pa.Schema) -> pc.Expression | None:
     """The expression of a tree, None of none.
 
     Raises:
         ConditionError: the tree is not one of the known form.
+        ConditionSizeError: it has too many parts, or too many within each other.
     """
     return None if tree is None else _Builder(schema).build(tree, 0)
 
@@ -57,7 +62,7 @@ class _Builder:
     def build(self, tree: object, depth: int) -> pc.Expression:
         self._nodes += 1
         if self._nodes > MOST_NODES or depth > MOST_DEPTH:
-            raise ConditionError("a condition is too large")
+            raise ConditionSizeError("a condition is too large")
         match tree:
             case [("and" | "or") as joint, first, second, *rest]:
                 parts = [self.build(one, depth + 1) for one in (first, second, *rest)]

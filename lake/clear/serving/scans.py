@@ -8,8 +8,9 @@ from typing import Any, TypeGuard
 
 from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.chunks import Chunk
-from lake.clear.serving.conditions import ConditionError, expression
+from lake.clear.serving.conditions import ConditionError, ConditionSizeError, expression
 from lake.clear.serving.handover import Handover, SliceSource
+from lake.errors import QueryRefusedError
 
 MOST_OPEN = 10_000
 """DuckDB opens every scan of a plan at once, and reads from a few."""
@@ -40,6 +41,7 @@ class Scans:
 
         Raises:
             ScanError: it may not.
+            QueryRefusedError: its condition is too large.
         """
         table, number, columns = (fields.get(name) for name in ("table", "scan", "columns"))
         source = self._slices.get(table) if isinstance(table, str) else None
@@ -49,6 +51,8 @@ class Scans:
             raise ScanError
         try:
             condition = expression(fields.get("condition"), source.schema)
+        except ConditionSizeError:
+            raise QueryRefusedError("the query has too many conditions", hint="join a table instead") from None
         except ConditionError:
             raise ScanError from None
         wording = json.dumps(fields.get("condition"))

@@ -135,6 +135,9 @@ class SandboxSession:
                     raise self._complaint(message)
             except ScanError:
                 raise self._broken() from None
+            except QueryRefusedError:
+                self.close()
+                raise
 
     def _hand_over(self, scans: Scans, number: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""One pool for the tests that leave it whole."""
+"""One pool for the tests of a module that leave it whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lake.clear.serving.pool import Pool
 from tests.clear.serving.sandboxes import pool_of
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     """A pool of real sandboxes."""
     with pool_of(ready=2) as opened:

@@ -144,6 +144,13 @@ def test_conditions_however_many(pool: Pool) -> None:
         same(pool, f"SELECT count(*) AS c, min(a) AS m FROM t WHERE {condition}", {"t": Held(numbers(3000))})
 
 
+def test_conditions_beyond_what_can_be_handed_over_are_refused(pool: Pool) -> None:
+    """Arrow's stack would end, and with it the gateway."""
+    condition = " AND ".join(f"a <> {n}" for n in range(2500))
+    with pytest.raises(QueryRefusedError, match="too many conditions"):
+        answer(pool, f"SELECT count(*) AS c FROM t WHERE {condition}", {"t": Held(numbers(10))})
+
+
 def test_scans_however_many(pool: Pool) -> None:
     """A plan with hundreds of scans, which are all opened at once."""
     source = Held(numbers(10))

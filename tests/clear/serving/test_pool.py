@@ -282,13 +282,11 @@ def test_two_hundred_sessions_leave_nothing() -> None:
         for thread in threading.enumerate():
             if thread.name == "handover":
                 thread.join(5)
-        # The forefather buries its children when they are gone: asking it for one more waits for that.
-        last = pool._zygote.fork()
-        last.wait_ready()
-        last.close()
         assert descriptors() == before[0]
         assert len(children(pool._zygote.pid)) == before[2]
-        assert len(list(zygote.iterdir())) <= before[1]
+        end = time.monotonic() + 20
+        while len(list(zygote.iterdir())) > before[1]:  # it closes what it has after it has said so
+            assert time.monotonic() < end
 
 
 def test_time_is_up_for_one_and_not_for_its_neighbour() -> None:
