@@ -242,7 +242,7 @@ def test_a_peer_that_is_gone(ends: tuple[socket.socket, socket.socket]) -> None:
         channel.receive()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.binary(max_size=60), st.integers(0, 3))
 def test_any_bytes_end_in_a_message_or_an_error(raw: bytes, extra: int) -> None:
     """Nothing else is raised, and no descriptor stays."""

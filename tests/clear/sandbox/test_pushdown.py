@@ -100,7 +100,7 @@ def filtered(source: Any, condition: str) -> list[str]:
     return sorted(map(repr, rows))
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(rows=ROWS, condition=CONDITIONS)
 def check_against_duckdb(rows: list[dict[str, Any]], condition: str) -> None:
     """Rows that are handed over under the condition, and DuckDB's own choice."""

@@ -51,9 +51,7 @@ def test_it_parses_any_number_of_times_and_runs_once(pool: Pool, sandbox: Sandbo
     """After its one query it is gone, of its own accord and without a complaint."""
     assert asked(sandbox, {"do": "parse", "sql": "SELECT 1"}) == {"is": "parsed"}
     assert asked(sandbox, {"do": "parse", "sql": "SELEC 1"})["is"] in {"parsed", "refused"}
-    assert asked(sandbox, {"do": "describe", **{name: value for name, value in RUN.items() if name != "do"}}) == {
-        "is": "schema"
-    }
+    assert asked(sandbox, {**RUN, "do": "describe"}) == {"is": "schema"}
     assert [asked(sandbox, RUN), dict(sandbox.channel.receive().fields), dict(sandbox.channel.receive().fields)] == [
         {"is": "schema"},
         {"is": "batch"},

@@ -146,7 +146,7 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(STEPS)
 def test_the_cache_against_a_model(steps: list[Any]) -> None:
     """Only what was put under the very key and condition, of the era, not expired, with the columns; always bounded."""

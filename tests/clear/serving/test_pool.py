@@ -282,10 +282,9 @@ def test_two_hundred_sessions_leave_nothing() -> None:
         for thread in threading.enumerate():
             if thread.name == "handover":
                 thread.join(5)
-        assert descriptors() == before[0]
-        assert len(children(pool._zygote.pid)) == before[2]
         end = time.monotonic() + 20
-        while len(list(zygote.iterdir())) > before[1]:  # it closes what it has after it has said so
+        # What is buried in the background is gone soon; then it is exactly as before.
+        while (descriptors(), len(list(zygote.iterdir())), len(children(pool._zygote.pid))) != before:
             assert time.monotonic() < end
 
 
