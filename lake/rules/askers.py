@@ -50,8 +50,8 @@ class Asker:
         own = "an employee whom the policy does not name" if self.employee == STRANGER else self.employee
         parts = [
             f"{self.user} asks and a second person approves" if self.kind == DOOR else "",
-            f"the identity provider says that they are {own}" if self.employee is not None else "",
-            f"the identity provider says that their team is {self.team}" if self.team is not None else "",
+            f"they are {own}" if self.employee is not None else "",
+            f"their team is {self.team}" if self.team is not None else "",
         ]
         return " and ".join(part for part in parts if part)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lake.rules.askers import Asker, Decisions, askers
+from lake.rules.askers import DOOR, Asker, Decisions, askers
 from lake.rules.comparison import Change, Effect, compare
 from lake.rules.policy import Grant, Policy
 
@@ -44,7 +44,7 @@ def difference(old: Policy, new: Policy) -> list[Difference]:
     """Every difference. An asker whose claims make none is told of once, without them."""
     found: list[Difference] = []
     for asker in askers([old, new]):
-        own = list(_of(asker, asker.decisions(old), asker.decisions(new)))
+        own = list(_of(asker, asker.decisions(old), asker.decisions(new), _door_changes(asker, old, new)))
         if asker.employee is None and asker.team is None:
             base = own
         told = {(one.dataset, one.purpose, one.role, one.changes) for one in base} if own is not base else set()
@@ -52,13 +52,31 @@ def difference(old: Policy, new: Policy) -> list[Difference]:
     return found
 
 
-def _of(asker: Asker, old: Decisions, new: Decisions) -> Iterator[Difference]:
+def _door_changes(asker: Asker, old: Policy, new: Policy) -> list[Change]:
+    """How a door opens otherwise, for who asks behind it under both policies."""
+    if asker.kind != DOOR or asker.principal(old) is None or asker.principal(new) is None:
+        return []
+    before, after = old.break_glass[asker.name], new.break_glass[asker.name]
+    found: list[Change] = []
+    if before.at_most != after.at_most:
+        effect = Effect.WIDENED if after.at_most > before.at_most else Effect.NARROWED
+        found.append(Change("at most", effect, str(before.at_most), str(after.at_most)))
+    came, went = after.approve - before.approve - {asker.user}, before.approve - after.approve - {asker.user}
+    if came or went:
+        effect = Effect.CHANGED if came and went else Effect.WIDENED if came else Effect.NARROWED
+        names = (", ".join(sorted(door.approve)) for door in (before, after))
+        found.append(Change("who approves", effect, *names))
+    return found
+
+
+def _of(asker: Asker, old: Decisions, new: Decisions, door: list[Change]) -> Iterator[Difference]:
     for dataset, purpose in sorted({key[:2] for key in (*old, *new)}):
         before, after = _by_role(old, dataset, purpose), _by_role(new, dataset, purpose)
         for left, right in _pairs(before, after):
             changes = compare(left, right)
             if left is not None and right is not None and left.role != right.role:
                 changes.append(Change("role", Effect.CHANGED, left.role, right.role))
+            changes += door if left is not None and right is not None else []
             if changes:
                 yield Difference(asker, dataset, purpose, left, right, tuple(changes))
 

@@ -74,6 +74,13 @@ users:
   eve: {roles: [member]}
   two: {roles: [analyst, lister], employee: mk-2}
   idle: {roles: []}
+  tim: {roles: [lister], deny: [{dataset: desktop, columns: [title, employee]}]}
+groups:
+  "CN=Staff": {roles: [member, lister]}
+consents:
+  ergonomics: [mk-1, mk-3]
+teams:
+  red: [mk-1, mk-2]
 """
 
 

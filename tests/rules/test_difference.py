@@ -48,6 +48,7 @@ DENIES = [
     "{dataset: events, purposes: [study], sensitivity: 3}",
     "{dataset: events, purposes: [incident]}",
 ]
+DOORS = [f"approve: [{who}], at_most: {hours}h" for who in ("olga", "u2", "olga, u2") for hours in (1, 2)]
 NAMES = ["a", "b"]
 
 
@@ -75,7 +76,7 @@ def policies(draw: st.DrawFn) -> Policy:
         f"cohorts: {{two: [{ADA}, {BEN}]}}\nconsents: {{study: [{BEN}], incident: []}}\nteams: {{{team}: [{ADA}]}}\n"
         "roles:\n" + "\n".join(roles) + "\nusers:\n" + "\n".join(users) + "\n  olga: {roles: []}\n"
         f"groups: {{g: {{roles: [{', '.join(draw(held))}]}}}}\n"
-        "break_glass: {door: {role: a, purposes: [study], request: [u1], approve: [olga], at_most: 1h}}\n",
+        f"break_glass: {{door: {{role: a, purposes: [study], request: [u1], {draw(st.sampled_from(DOORS))}}}}}\n",
         CONTRACTS,
     )
 
@@ -207,6 +208,24 @@ def test_a_role_under_another_name_is_no_loss_and_no_gain() -> None:
         ("dual", "changed", "cohort -> renamed"),
     }
     assert all(d.widens() for d in found)
+
+
+DOOR = "break_glass: {fire: {role: all, purposes: [incident], request: [stu], approve: [%s], at_most: %s}}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "facts"),
+    [
+        (("vera-canary", "1h"), ("vera-canary", "90m"), ("at most", "1:00:00", "1:30:00", Effect.WIDENED)),
+        (("milo, mina", "1h"), ("milo", "1h"), ("who approves", "milo, mina", "milo", Effect.NARROWED)),
+        (("milo", "1h"), ("mina", "1h"), ("who approves", "milo", "mina", Effect.CHANGED)),
+    ],
+)
+def test_a_door_that_opens_otherwise(old: object, new: object, facts: tuple[str, str, str, Effect]) -> None:
+    """For longer, or by the word of others."""
+    found = difference(*(parse_policy(POLICY + DOOR % door, CONTRACTS) for door in (old, new)))
+    assert {d.asker.label for d in found} == {"door:fire"}
+    assert {(c.what, c.before, c.after, c.effect) for d in found for c in d.changes} == {facts}
 
 
 def masks(text: str, kind: FieldType) -> Mask:
