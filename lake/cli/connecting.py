@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 
 from lake.cli import arguments as args
 from lake.errors import UsageError
@@ -36,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cert", metavar="FILE", help="own certificate, for mutual TLS")
     group.add_argument("--cert-key", metavar="FILE", help="its private key")
     group.add_argument("--endpoints", metavar="N", type=int, default=1, help="read results in up to N parts at once")
+    parser.set_defaults(complain=parser.error)
 
 
 def connected(arguments: argparse.Namespace, purpose: str | None = None) -> Connection | RemoteConnection:
@@ -73,7 +75,8 @@ def _embedded(arguments: argparse.Namespace, purpose: str | None) -> Connection:
     if any(getattr(arguments, name) for name in _REMOTE):
         raise UsageError("tokens and certificates are for a gateway", hint="give --gateway URL")
     if not (arguments.user and purpose):
-        raise UsageError("who asks, and what for?", hint="give --user and --purpose, or --gateway URL")
+        complain: Callable[[str], NoReturn] = arguments.complain
+        complain("--user and --purpose are required, or --gateway URL")
     paths = args.secrets(arguments)
     return api.connect(
         args.lake_path(arguments),

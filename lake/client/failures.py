@@ -11,7 +11,15 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from lake import errors
-from lake.errors import DeniedError, DocumentError, LakeError, QueryCancelledError, UnavailableError, UsageError
+from lake.errors import (
+    DeniedError,
+    DocumentError,
+    LakeError,
+    QueryCancelledError,
+    UnauthenticatedError,
+    UnavailableError,
+    UsageError,
+)
 
 _LONGEST = 2000
 _CLASSES: dict[str, type[LakeError]] = {
@@ -32,22 +40,23 @@ def told(place: str) -> Iterator[None]:
     try:
         yield
     except fl.FlightError as error:
-        raise _named(error.extra_info) or _of_transport(error, place) from None
+        # An answer that says something, though nothing that is known here, came from a gateway that is there.
+        raise (_named(error.extra_info, place) if error.extra_info else _of_transport(error, place)) from None
     except (pa.ArrowException, ConnectionError, TimeoutError, OSError) as error:
         # A stream that breaks in the middle is no FlightError.
         raise _of_transport(error, place) from None
 
 
-def _named(extra: Any) -> LakeError | None:
-    """The error that an answer's JSON describes; None if it describes none."""
+def _named(extra: Any, place: str) -> LakeError:
+    """The error that an answer's JSON describes."""
     try:
-        document = json.loads(bytes(extra or b""))
+        document = json.loads(bytes(extra))
         code, message = document["error"], document["message"]
         hint, identifier = document.get("hint") or "", document.get("id") or ""
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+        return _unusable(place)
     if not all(isinstance(text, str) for text in (code, message, hint, identifier)):
-        return None
+        return _unusable(place)
     kind = _CLASSES.get(code) or (UnavailableError if document.get("retryable") is True else LakeError)
     details = {"id": identifier[:100]} if identifier else {}
     return kind(message[:_LONGEST], hint=hint[:_LONGEST], **details)
@@ -60,7 +69,7 @@ def _of_transport(error: BaseException, place: str) -> LakeError:
     """The error for a call that failed without the gateway's word for it."""
     match error:
         case fl.FlightUnauthenticatedError():
-            return _CLASSES.get("unauthenticated", DeniedError)("not authenticated", hint="get a new token")
+            return UnauthenticatedError("not authenticated", hint="get a new token")
         case fl.FlightUnauthorizedError():
             return DeniedError("the gateway refused the call")
         case fl.FlightCancelledError():
@@ -69,6 +78,10 @@ def _of_transport(error: BaseException, place: str) -> LakeError:
             return UnavailableError(f"the gateway at {place} did not answer in time", hint="try again")
         case fl.FlightUnavailableError() | fl.FlightInternalError() | OSError():
             return _unreachable(str(error).lower(), place)
+    return _unusable(place)
+
+
+def _unusable(place: str) -> LakeError:
     return LakeError(f"the answer of the gateway at {place} cannot be used", hint="is it one of the same version?")
 
 

@@ -138,7 +138,7 @@ def test_the_purpose_changes(shell: Shell) -> None:
         (["--gateway", "grpc://127.0.0.1:1", "--token-file", "t", "--user", "vera"], "knows its lake and who asks"),
         (["--gateway", "grpc://lake.example:1", "--token-file", "t"], "without TLS"),
         (["--token-file", "t"], "are for a gateway"),
-        (["--user", "vera"], "who asks, and what for?"),
+        (["--user", "vera"], "--user and --purpose are required"),
         (["--user", "vera", "--purpose", "study", "--rows", "0"], "--rows is at least 1"),
     ],
 )
