@@ -224,6 +224,16 @@ def test_a_token_without_a_clear_purpose_is_refused(provider: Provider, door: Do
         assert door.refusal(provider.token(purpose=value), chosen) == Reason.PURPOSE
 
 
+def test_a_token_is_read_with_a_purpose_or_not_at_all() -> None:
+    """An empty list, and scopes without one, are refused where they are read, before one is chosen."""
+    rules = ClaimRules(frozenset({AUDIENCE}), scope_prefix="p:")
+    for purposes in ({"purpose": []}, {"scope": "openid"}, {}):
+        claims = {name: value for name, value in GOOD.items() if name != "purpose"} | purposes
+        with pytest.raises(UnauthenticatedError) as caught:
+            read_claims(claims, None, rules, NOW, timedelta(seconds=SKEW))
+        assert caught.value.reason == Reason.PURPOSE
+
+
 def test_scopes_name_purposes_where_configured(provider: Provider, make_door: MakeDoor) -> None:
     """Those with the prefix, next to the claim; without the configuration scopes say nothing."""
     scope = "openid lake.purpose:study lake.purpose:incident xlake.purpose:own_data"

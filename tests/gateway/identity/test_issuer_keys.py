@@ -133,6 +133,34 @@ def test_the_others_do_not_wait_while_one_fetches(provider: Provider, make_door:
     assert provider.asked[DISCOVERY] == 2
 
 
+def test_a_clock_that_was_set_back_keeps_no_key_for_longer(provider: Provider, door: Door) -> None:
+    """A little back is two threads that read it at odds, and fetches nothing; far back, the keys are fetched again."""
+    door.enter(lasting(provider), now=at(10 * MAX_AGE))
+    assert door.refusal(flood(provider, 0), now=at(10 * MAX_AGE - 1)) == Reason.KEY
+    assert door.enter(lasting(provider), now=at(10 * MAX_AGE - 1))
+    assert provider.asked[JWKS] == 1
+    assert door.enter(lasting(provider), now=at(0))
+    assert provider.asked[JWKS] == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "word"),
+    [
+        ("down", "503"),
+        ("moved", "302"),
+        ("silent", "in time"),
+        ("endless", "longer"),
+        ("html", "JSON"),
+        ("twice", "JSON"),
+    ],
+)
+def test_the_status_says_what_is_wrong_with_a_provider(provider: Provider, door: Door, mode: str, word: str) -> None:
+    """In the lake's own words."""
+    provider.mode = mode
+    assert door.refusal(lasting(provider)) == Reason.PROVIDER
+    assert word in door.authenticator.status()[0].problem
+
+
 def test_a_flood_does_not_hold_every_thread(
     provider: Provider, make_door: MakeDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +228,7 @@ def test_only_keys_that_check_signatures_are_taken(provider: Provider, door: Doo
         new_key("ES256", "private").as_dict(private=True),
         weak | {"n": "AQAB" * 40},
         weak | {"e": "AQ"},
-        weak | {"e": "AQAB" * 100},
+        weak | {"e": "AQAB" * 60},
         weak | {"n": 7},
         public | {"use": "enc"},
         public | {"key_ops": ["encrypt"]},

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from joserfc.jwk import OctKey
+from joserfc.jwk import OctKey, OKPKey
 
 from lake.gateway.identity.reasons import Reason
 from lake.gateway.identity.signatures import ASYMMETRIC
@@ -72,6 +72,10 @@ def test_an_algorithm_is_held_against_the_key_and_the_issuer(provider: Provider,
     assert door.refusal(minted(header, provider.claims(), signing, "PS256")) == Reason.KEY
     wrong = minted({"alg": "ES384", "kid": "first"}, provider.claims(), new_key("ES384", "first"), "ES384")
     assert door.refusal(wrong) == Reason.KEY
+    provider.publish(OKPKey.generate_key("Ed448", {"kid": "first"}), OKPKey.generate_key("X25519", {"kid": "x"}))
+    for key_id in ("first", "x"):
+        assert make_door().refusal(provider.token("EdDSA", key_id)) == Reason.KEY
+    provider.publish(signing)
     fewer = make_door(issuer={"algorithms": frozenset({"ES256"})})
     assert fewer.refusal(provider.token("RS256")) == Reason.ALGORITHM
 
@@ -194,7 +198,8 @@ def test_a_huge_token_is_not_looked_at(provider: Provider, door: Door) -> None:
     assert MAX_TOKEN - 4 <= len(longest) <= MAX_TOKEN
     assert door.enter(longest).identity.user == "mira-canary"
     assert door.refusal(provider.token(filler="x" * (room + 4))) == Reason.SIZE
-    for text in ("a" * 10_000_000, "." * 9000, "\u00e9" * 9000):
+    assert door.refusal("A" * MAX_TOKEN) == Reason.MALFORMED
+    for text in ("A" * (MAX_TOKEN + 1), "a" * 10_000_000, "." * 9000, "\u00e9" * 9000):
         assert door.refusal(text) == Reason.SIZE
 
 
