@@ -69,11 +69,15 @@ FLIGHT_TABLE = {
     "Location": "uri:string=1",
     "Ticket": "ticket:bytes=1",
     "BasicAuth": "username:string=2 password:string=3",
+    "CloseSessionResult": "status:enum=1",
 }
 """As they lie in actions, so without an ``Any``."""
 
 CANCELLED, CANCELLING, NOT_CANCELLABLE = 1, 2, 3
 """``result`` and ``status`` of the two answers to a cancellation."""
+
+SESSION_CLOSED = 1
+"""``status`` of the answer to the end of a session."""
 
 _sql: dict[str, Any] = declared(PACKAGE, SQL_TABLE)
 _flight: dict[str, Any] = declared("arrow.flight.protocol", FLIGHT_TABLE)
@@ -97,6 +101,7 @@ CancelFlightInfoRequest = _flight["CancelFlightInfoRequest"]
 CancelFlightInfoResult = _flight["CancelFlightInfoResult"]
 FlightInfo = _flight["FlightInfo"]
 BasicAuth = _flight["BasicAuth"]
+CloseSessionResult = _flight["CloseSessionResult"]
 
 
 class MalformedMessageError(ValueError):

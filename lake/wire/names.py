@@ -22,3 +22,6 @@ SCHEMA = "main"
 
 TABLE_TYPE = "TABLE"
 """The one type of table."""
+
+DESCRIPTION = b"lake.description"
+"""Key of the metadata of a table's schema: what its contract says of it."""
