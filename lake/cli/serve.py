@@ -10,15 +10,18 @@ from contextlib import closing
 from pathlib import Path
 
 from lake.cli import arguments as args
+from lake.cli import serve_gateway
 from lake.errors import UsageError
 
 MAX_PORT = 65_535
 
 
 def register(subparsers: args.Subparsers) -> None:
-    """Add the command."""
+    """Add the commands."""
+    serve = args.group(subparsers, "serve", "run a part of the lake as a process of its own")
+    serve_gateway.register(serve)
     broker = args.command(
-        args.group(subparsers, "serve", "run a part of the lake as a process of its own"),
+        serve,
         "broker",
         "hand out keys to gateways and ingest hosts, which cannot open the key store",
         "lake serve broker --lake /etc/lake --key-file /etc/lake/key --socket /run/lake/broker.sock --peers peers.yaml"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from keys.secretfiles import read_secret_file
 from lake.errors import UsageError
 from lake.gateway.flight.desk import Desk
 from lake.gateway.flight.gate import Gate
@@ -48,10 +49,11 @@ class Address:
 
         Raises:
             UsageError: a file cannot be read.
+            SecretFileError: the key's is open to others.
         """
         if self.certificate is None or self.key is None:
             return {}
-        found: dict[str, Any] = {"tls_certificates": [(_read(self.certificate), _read(self.key))]}
+        found: dict[str, Any] = {"tls_certificates": [(_read(self.certificate), read_secret_file(self.key))]}
         if self.client_ca is not None:
             found |= {"verify_client": True, "root_certificates": _read(self.client_ca)}
         return found
