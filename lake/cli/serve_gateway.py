@@ -59,10 +59,8 @@ def register(serve: args.Subparsers) -> None:
 
 
 def _gateway(arguments: argparse.Namespace) -> int:
-    from keys.memory import harden
-
     try:
-        from lake.gateway.flight.process import GatewayProcess, log_to_stderr
+        from lake.gateway.flight.process import GatewayProcess, harden, log_to_stderr
     except ModuleNotFoundError:
         raise UsageError("a gateway needs more packages", hint="pip install 'telemetry-lake[gateway]'") from None
 

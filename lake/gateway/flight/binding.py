@@ -48,6 +48,7 @@ def read_row(reader: Any, limits: FlightLimits) -> pa.RecordBatch | None:
             continue
         if row is not None or batch.num_rows > 1:
             raise NotOfferedError("a statement takes one row of parameters at a time", hint="execute it for each row")
+        _validate(batch)
         if batch.num_columns > limits.parameters or batch.nbytes > limits.parameters_size:
             raise UsageError(
                 "the parameters are too many or too large",
@@ -55,6 +56,14 @@ def read_row(reader: Any, limits: FlightLimits) -> pa.RecordBatch | None:
             )
         row = batch
     return row
+
+
+def _validate(batch: pa.RecordBatch) -> None:
+    # Offsets of a stranger may point anywhere, and even the size of a batch is read from them.
+    try:
+        batch.validate(full=True)
+    except (pa.ArrowException, ValueError):
+        raise UsageError("the parameters are not readable Arrow data") from None
 
 
 def _next(reader: Any) -> Any:
@@ -86,8 +95,6 @@ def _values(row: pa.RecordBatch, limits: FlightLimits) -> list[Any]:
     if not all(_is_taken(field.type) for field in row.schema):
         raise UsageError("a parameter is of a type that a query does not take", hint="a scalar, or a list of scalars")
     try:
-        # Offsets of a stranger may point anywhere.
-        row.validate(full=True)
         lengths = [column[0].values for column in row.columns if _is_list(column.type) and column[0].is_valid]
         if sum(map(len, lengths)) > limits.parameter_items:
             raise UsageError(f"lists in parameters have at most {limits.parameter_items} items in all")

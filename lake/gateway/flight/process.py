@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from keys.memory import harden
 from lake.gateway.flight.door import Address, Door
 from lake.gateway.flight.failures import BusyError
 from lake.gateway.home import Home
@@ -23,6 +24,8 @@ from lake.gateway.observe.health import HealthServer
 from lake.gateway.observe.metrics import Metrics
 from lake.gateway.service import GatewayService
 from lake.settings import Secrets, Settings
+
+__all__ = ["GatewayProcess", "Plan", "harden", "log_to_stderr"]
 
 
 @dataclass(frozen=True, slots=True)
