@@ -91,9 +91,15 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         """Admit and describe; give tickets."""
         return self.desk.info(call, caller, descriptor)
 
+    def get_schema(self, context: Any, descriptor: Any) -> fl.SchemaResult | None:
+        """Describe; None is refused by pyarrow, which here alone would send any error of ours with its traceback."""
+        try:
+            return self._schema(context, descriptor)
+        except fl.FlightError:
+            return None
+
     @_answered
-    def get_schema(self, call: Call, caller: Caller, _context: Any, descriptor: Any) -> fl.SchemaResult:
-        """Describe."""
+    def _schema(self, call: Call, caller: Caller, _context: Any, descriptor: Any) -> fl.SchemaResult:
         return self.desk.schema(call, caller, descriptor)
 
     @_answered
