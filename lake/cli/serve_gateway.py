@@ -6,9 +6,7 @@ import argparse
 import ipaddress
 import json
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,16 +58,14 @@ def register(serve: args.Subparsers) -> None:
 
 def _gateway(arguments: argparse.Namespace) -> int:
     try:
-        from lake.gateway.flight.process import GatewayProcess, harden, log_to_stderr
+        from lake.gateway.flight.process import GatewayProcess, StopSignals, harden, log_to_stderr
     except ModuleNotFoundError:
         raise UsageError("a gateway needs more packages", hint="pip install 'telemetry-lake[gateway]'") from None
 
     plan = _plan(arguments)
     memory = harden(lock=True)
     log_to_stderr()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     process = GatewayProcess(plan)
     document = {"ready": True, "addresses": process.addresses, "health": process.health, "memory": memory}
     text = f"the gateway listens at {' and '.join(process.addresses)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
+import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from lake.gateway.observe.metrics import Metrics
 from lake.gateway.service import GatewayService
 from lake.settings import Secrets, Settings
 
-__all__ = ["GatewayProcess", "Plan", "harden", "log_to_stderr"]
+__all__ = ["GatewayProcess", "Plan", "StopSignals", "harden", "log_to_stderr"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,25 @@ class Plan:
     addresses: Sequence[Address]
     health: tuple[str, int] | None
     settings: Settings
+
+
+class StopSignals:
+    """SIGTERM and SIGINT from now on, whichever thread the system hands them to.
+
+    Python runs handlers in the main thread, which does not wake up for a signal that another thread was given; what
+    is written to the wake-up socket does wake it.
+    """
+
+    def __init__(self) -> None:
+        self._socket, self._wakes = socket.socketpair()
+        self._wakes.setblocking(False)
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+
+    def wait(self) -> None:
+        """Wait for one of them."""
+        self._socket.recv(1)
 
 
 class GatewayProcess:
@@ -78,8 +98,8 @@ class GatewayProcess:
         self.addresses = self._door.addresses
         self.health = None if self._health is None else self._health.address
 
-    def serve(self, stop: threading.Event, grace: float) -> bool:
-        """Serve until ``stop`` is set; then refuse new calls, and give those under way ``grace`` seconds.
+    def serve(self, stop: StopSignals, grace: float) -> bool:
+        """Serve until it is to stop; then refuse new calls, and give those under way ``grace`` seconds.
 
         Returns:
             False if a client kept a thread busy, so that the process can only be ended as a whole.
