@@ -189,8 +189,27 @@ def test_what_does_not_go_together_is_refused(
     assert words in capsys.readouterr().err
 
 
-def test_an_identity_file_that_others_can_write_is_refused(site: w.World, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who writes it says who anybody is."""
-    (site.root.parent / "identity.yaml").chmod(0o666)
-    assert main(command(site, *INSECURE)) == 2
-    assert "others can write" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "mode", "text", "words"),
+    [
+        ("identity.yaml", 0o666, "local_tokens: true\n", "others can write"),
+        ("identity.yaml", 0o600, "local_token: true\n", "identity.yaml:1:1"),
+        ("lake.key", 0o644, None, "open to others"),
+    ],
+)
+def test_what_it_reads_must_be_in_order(site: w.World, name: str, mode: int, text: str | None, words: str) -> None:
+    """Who writes the identity file says who anybody is; a start that fails leaves no process behind."""
+    file = site.root.parent / name
+    if text is not None:
+        file.write_text(text)
+    file.chmod(mode)
+    found = subprocess.run(
+        [sys.executable, "-m", "lake.cli.main", *command(site, *INSECURE)],
+        env={**os.environ, "PYTHONPATH": str(w.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (2, "")
+    assert words in found.stderr
