@@ -29,6 +29,7 @@ class Call(fl.ServerMiddleware):  # type: ignore[misc]
     Attributes:
         caller: who it is; None as long as that is not known.
         kind: what it is, for metrics; a word of a closed set.
+        is_action: it is short, and may free what others hold.
         code: how it ended, or will if nothing else happens.
         rows, size: what was sent.
         receipt: of the query, in the audit log.
@@ -37,6 +38,7 @@ class Call(fl.ServerMiddleware):  # type: ignore[misc]
     def __init__(self, kind: str, headers: Headers, ended: Callable[[Call], None], greeting: str | None = None) -> None:
         super().__init__()
         self.kind = kind
+        self.is_action = False
         self.headers = headers
         self.caller: Caller | None = None
         self.code = OK

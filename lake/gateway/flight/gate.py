@@ -20,7 +20,7 @@ from lake.gateway.identity.authenticator import Authenticator, Credential, PeerC
 from lake.gateway.observe.metrics import Metrics
 from lake.gateway.observe.tracing import step
 
-_HANDSHAKE = fl.FlightMethod.HANDSHAKE
+_HANDSHAKE, _ACTION = fl.FlightMethod.HANDSHAKE, fl.FlightMethod.DO_ACTION
 
 
 class Gate:
@@ -48,17 +48,16 @@ class Gate:
         kind = "handshake" if method == _HANDSHAKE else "other"
         try:
             headers = read_headers(given, self._limits.endpoints)
-            if certified:
-                return Call(kind, headers, self._leave)
-            token = headers.token()
-            caller = self._known(token, headers)
+            token = None if certified else headers.token()
+            caller = None if certified else self._known(token, headers)
         except Exception as error:  # noqa: BLE001 - whatever it is, pyarrow would send it with a traceback
             failed = failure(error)
             self._metrics.ended(kind, failed.code, 0.0)
             raise as_flight(failed, error) from None
-        greeting = f"Bearer {token.text}" if token is not None and kind == "handshake" else None
+        greeting = f"Bearer {token.text}" if token is not None and method == _HANDSHAKE else None
         call = Call(kind, headers, self._leave, greeting)
         call.caller = caller
+        call.is_action = method == _ACTION
         return call
 
     def enter(self, call: Call, context: Any, *, certified: bool) -> Caller:
@@ -77,9 +76,10 @@ class Gate:
         with self._state:
             if self._closing:
                 raise BusyError("the gateway is stopping", hint="try again in a moment")
-            if self._each[user] >= self._limits.calls_each:
+            spare = self._limits.spare if call.is_action else 0
+            if self._each[user] >= self._limits.calls_each + spare:
                 raise BusyError(f"you have {self._each[user]} calls under way", hint="wait for one to end")
-            if len(self._inside) >= self._limits.calls:
+            if len(self._inside) >= self._limits.calls + spare:
                 raise BusyError("the gateway has too many calls under way", hint="try again in a moment")
             self._inside[call] = user
             self._each[user] += 1

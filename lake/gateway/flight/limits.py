@@ -15,6 +15,7 @@ class FlightLimits:
     Attributes:
         calls: under way at a time. Each occupies a thread, so more are refused and not queued.
         calls_each: of one user.
+        spare: more of each for actions, so that who is at the limit can still cancel and close.
         statements_each: prepared by one user and not closed; one that is idle for ``statement_seconds`` is dropped.
         tickets_each: of one user, not used yet; a ticket lapses after ``ticket_seconds``.
         held: of statements and tickets together, SQL and parameters counted; ``held_each`` of one user.
@@ -29,6 +30,7 @@ class FlightLimits:
 
     calls: int = 64
     calls_each: int = 16
+    spare: int = 8
     statements_each: int = 100
     statement_seconds: float = 600.0
     tickets_each: int = 1000

@@ -211,6 +211,7 @@ def test_so_many_calls_are_let_in(service: GatewayService) -> None:
                 fl.FlightUnavailableError, "unavailable", True
             )  # fmt: skip
             assert "you have 1 calls" in document["message"]
+            assert list(client.do_action(fl.Action("CloseSession", b""), options))
         _, document = refusal(lambda: client.get_flight_info(query(COUNT), door.options("coco", "study")))
         assert "too many calls" in document["message"]
         for reader in readers:
