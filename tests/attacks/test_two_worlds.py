@@ -67,7 +67,7 @@ FIXED = (
     "SELECT column_name, column_type, min, max, count, null_percentage FROM (SUMMARIZE events)",
     "DESCRIBE events",
     "SELECT count(*) FROM (SELECT * FROM events USING SAMPLE 5 ROWS)",
-    "SELECT n, ts FROM events USING SAMPLE reservoir(5 ROWS) REPEATABLE (42)",
+    "SELECT n, ts FROM events TABLESAMPLE bernoulli(30 PERCENT) REPEATABLE (42)",
     "SELECT * FROM events TABLESAMPLE 10%",
     "SELECT count(*) FROM events TABLESAMPLE bernoulli(100 PERCENT)",
     "SELECT rowid FROM events",
