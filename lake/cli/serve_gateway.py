@@ -27,9 +27,8 @@ def register(serve: args.Subparsers) -> None:
         serve,
         "gateway",
         "answer queries over Arrow Flight SQL; callers authenticate, and the policy decides",
-        "lake serve gateway --lake /srv/lake --broker unix:/run/lake/broker.sock --identity identity.yaml"
-        "\n    --listen 0.0.0.0:8815 --tls-cert gateway.pem --tls-key gateway.key"
-        "\n\nsee docs/operations/gateway.md, and docs/operations/identity.md for the identity file",
+        "lake serve gateway --identity identity.yaml --listen 0.0.0.0:8815 --tls-cert gateway.pem --tls-key gateway.key"
+        "\n\nthe lake in LAKE_HOME, its broker in LAKE_BROKER; see docs/operations/gateway.md, and docs/operations/identity.md for the identity file",
     )
     gateway.add_argument("--identity", metavar="FILE", required=True, help="who may vouch for callers, as YAML")
     gateway.add_argument("--listen", metavar="HOST:PORT", help="for callers with tokens")
