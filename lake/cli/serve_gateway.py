@@ -28,7 +28,8 @@ def register(serve: args.Subparsers) -> None:
         "gateway",
         "answer queries over Arrow Flight SQL; callers authenticate, and the policy decides",
         "lake serve gateway --identity identity.yaml --listen 0.0.0.0:8815 --tls-cert gateway.pem --tls-key gateway.key"
-        "\n\nthe lake in LAKE_HOME, its broker in LAKE_BROKER; see docs/operations/gateway.md, and docs/operations/identity.md for the identity file",
+        "\n\nthe lake in LAKE_HOME, its broker in LAKE_BROKER; "
+        "see docs/operations/gateway.md and identity.md beside it",
     )
     gateway.add_argument("--identity", metavar="FILE", required=True, help="who may vouch for callers, as YAML")
     gateway.add_argument("--listen", metavar="HOST:PORT", help="for callers with tokens")
