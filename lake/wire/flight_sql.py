@@ -68,7 +68,6 @@ FLIGHT_TABLE = {
     "FlightEndpoint": "ticket:Ticket=1 location:Location*=2 app_metadata:bytes=4",
     "Location": "uri:string=1",
     "Ticket": "ticket:bytes=1",
-    "BasicAuth": "username:string=2 password:string=3",
     "CloseSessionResult": "status:enum=1",
 }
 """As they lie in actions, so without an ``Any``."""
@@ -100,7 +99,6 @@ DoPutPreparedStatementResult = _sql["DoPutPreparedStatementResult"]
 CancelFlightInfoRequest = _flight["CancelFlightInfoRequest"]
 CancelFlightInfoResult = _flight["CancelFlightInfoResult"]
 FlightInfo = _flight["FlightInfo"]
-BasicAuth = _flight["BasicAuth"]
 CloseSessionResult = _flight["CloseSessionResult"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow.flight as fl
 import pytest
@@ -39,9 +38,3 @@ def client(door: Opened) -> Iterator[fl.FlightClient]:
     """A plain Flight client."""
     with fl.connect(door.url) as found:
         yield found
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of the test's own."""
-    return tmp_path
