@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.flight as fl
 
 from keys.errors import KeysError
 from lake.errors import LakeError
 from lake.gateway.service import GatewayService
+from lake.wire import flight_sql as wire
+from tests.gateway.flight import asking
+from tests.gateway.flight.doors import Opened, opened
 from tests.gateway.served import caller, serving
 from tests.world import World
 
@@ -85,6 +90,60 @@ class Service:
             return Answer(None, error.code, str(error))
 
 
+class Statement:
+    """Arrow Flight SQL: a statement, its ticket, and what is behind it."""
+
+    name = "flight statement"
+
+    def __init__(self, door: Opened) -> None:
+        self._door = door
+        self._clients: dict[tuple[str, str], tuple[fl.FlightClient, fl.FlightCallOptions]] = {}
+
+    def ask(self, user: str, purpose: str, sql: str, parameters: Parameters = ()) -> Answer:
+        """Ask, and take all rows."""
+        client, options = self._client(user, purpose)
+        try:
+            return Answer(self._ask(client, options, sql, parameters))
+        except fl.FlightError as error:
+            said = json.loads(error.extra_info)
+            hint = f" ({said['hint']})" if said["hint"] else ""
+            return Answer(None, said["error"], said["message"] + hint)
+
+    def _ask(
+        self, client: fl.FlightClient, options: fl.FlightCallOptions, sql: str, parameters: Parameters
+    ) -> pa.Table:
+        assert not parameters
+        return asking.ask(client, options, wire.CommandStatementQuery(query=sql))
+
+    def _client(self, user: str, purpose: str) -> tuple[fl.FlightClient, fl.FlightCallOptions]:
+        if (user, purpose) not in self._clients:
+            self._clients[user, purpose] = fl.connect(self._door.url), self._door.options(user, purpose)
+        return self._clients[user, purpose]
+
+
+class Prepared(Statement):
+    """Arrow Flight SQL: a prepared statement, executed as often as ``times`` says; the last answer counts."""
+
+    def __init__(self, door: Opened, times: int) -> None:
+        super().__init__(door)
+        self.name = f"flight prepared, {times} times"
+        self._times = times
+
+    def _ask(
+        self, client: fl.FlightClient, options: fl.FlightCallOptions, sql: str, parameters: Parameters
+    ) -> pa.Table:
+        handle = asking.prepare(client, options, sql).prepared_statement_handle
+        try:
+            for _ in range(self._times):
+                found = asking.ask(
+                    client, options, wire.CommandPreparedStatementQuery(prepared_statement_handle=handle)
+                )
+            return found
+        finally:
+            closing = wire.ActionClosePreparedStatementRequest(prepared_statement_handle=handle)
+            asking.act(client, options, "ClosePreparedStatement", wire.pack(closing))
+
+
 @contextmanager
 def embedded(world: World) -> Iterator[Door]:
     """A library on a lake."""
@@ -98,5 +157,16 @@ def service(world: World) -> Iterator[Door]:
         yield Service(opened)
 
 
-WAYS: Mapping[str, Callable[[World], AbstractContextManager[Door]]] = {"embedded": embedded, "service": service}
+@contextmanager
+def statement(world: World) -> Iterator[Door]:
+    """A gateway's Flight door on a lake."""
+    with serving(world, slice_cache=64 << 20) as running, opened(running) as door:
+        yield Statement(door)
+
+
+WAYS: Mapping[str, Callable[[World], AbstractContextManager[Door]]] = {
+    "embedded": embedded,
+    "service": service,
+    "flight": statement,
+}
 """Ways to open a door on a lake."""

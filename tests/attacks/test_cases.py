@@ -15,7 +15,8 @@ import pytest
 from tests import world as w
 from tests.attacks import cases
 from tests.attacks.cases import SAME, Case
-from tests.attacks.doors import Answer, Door, Embedded, Service
+from tests.attacks.doors import Answer, Door, Embedded, Prepared, Service, Statement
+from tests.gateway.flight.doors import opened
 from tests.gateway.served import serving
 
 PURPOSE = "study"
@@ -76,7 +77,8 @@ def doors(attacked: w.World) -> Iterator[list[Door]]:
     """Every way in."""
     with ExitStack() as stack:
         service = stack.enter_context(serving(attacked, slice_cache=64 << 20))
-        yield [Embedded(attacked), Service(service)]
+        flight = stack.enter_context(opened(service))
+        yield [Embedded(attacked), Service(service), Statement(flight), Prepared(flight, 1), Prepared(flight, 2)]
 
 
 def oracle(sql: str) -> Answer:
@@ -99,8 +101,9 @@ def test_no_attack_shows_or_reaches_anything_through_any_door(doors: list[Door],
     """The rows are those of the oracle, or the refusal is the same everywhere, and no word of a hidden row is said."""
     sql = case.sql.replace("{t}", "events").replace("{T}", "EVENTS")
     expected = oracle(sql) if case.expect == SAME else Answer(None, case.expect)
+    carried = doors if case.tries != "half of a character" else doors[:2]  # gRPC carries text alone
     for user in USERS:
-        answers = {door.name: door.ask(user, PURPOSE, sql) for door in doors}
+        answers = {door.name: door.ask(user, PURPOSE, sql) for door in carried}
         for name, found in answers.items():
             assert found.error == expected.error, (name, user, found)
             assert found.rows() == expected.rows(), (name, user)

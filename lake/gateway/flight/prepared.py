@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from lake.clear.sandbox.answers import Parameters
-from lake.errors import UsageError
+from lake.errors import QueryRefusedError, UsageError
 from lake.gateway.caller import Caller
 from lake.gateway.flight.binding import bound, parameter_schema, read_row
 from lake.gateway.flight.failures import NotOfferedError
@@ -52,12 +52,16 @@ def direct(command: Any, limits: FlightLimits) -> Statement:
     """The statement that a command brings.
 
     Raises:
-        UsageError: it is too long, or part of a transaction.
+        QueryRefusedError, UsageError: it is too long, or part of a transaction.
     """
     if command.HasField("transaction_id"):
         raise NotOfferedError("a lake is only read here, and has no transactions")
     if len(command.query) > limits.sql:
-        raise UsageError(f"the query has {len(command.query)} characters, at most {limits.sql} are allowed")
+        # In the guard's own words, which is not reached: the text would be kept with its handle until then.
+        raise QueryRefusedError(
+            f"the query has {len(command.query)} characters, at most {limits.sql} are allowed",
+            hint="join a table instead of a long list",
+        )
     return Statement(command.query, (), len(command.query))
 
 
