@@ -95,3 +95,8 @@ def desk_of(world: World) -> Iterator[Desk]:
         desk.lake = lake
         lake.apply_policy(DOORS)
         yield desk
+
+
+def kinds(desk: Desk) -> list[str]:
+    """Types of the entries about break-glass, in order."""
+    return [entry["type"] for entry in desk.world.entries() if entry["type"].startswith("break_glass.")]

@@ -1,21 +1,16 @@
 """Break-glass: a second person, a limit, an end, and every step of it on record."""
 
-# ruff: noqa: S608 - names of tables and columns are the schema's own
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Iterator
 from datetime import UTC, timedelta
 
 import pytest
 
-from keys.errors import KeyIntegrityError
-from lake.errors import AuditUnavailableError, DeniedError, IntegrityError, LakeError, UsageError
-from lake.gateway.elevations import Elevations
+from lake.errors import AuditUnavailableError, DeniedError, UsageError
 from lake.rules.elevation import State, elevate
 from lake.rules.model import Identity
-from tests.gateway.elevated import DOOR, REASON, START, Desk, desk_of, wish
+from tests.gateway.elevated import DOOR, REASON, START, Desk, desk_of, kinds, wish
 from tests.world import World
 
 HOUR = timedelta(hours=1)
@@ -26,11 +21,6 @@ def desk(world: World) -> Iterator[Desk]:
     """Break-glass on a copy of the known lake."""
     with desk_of(world) as opened:
         yield opened
-
-
-def kinds(desk: Desk) -> list[str]:
-    """Types of the entries about break-glass, in order."""
-    return [entry["type"] for entry in desk.world.entries() if entry["type"].startswith("break_glass.")]
 
 
 def test_a_second_person_opens_the_door_for_a_while(desk: Desk) -> None:
@@ -273,141 +263,6 @@ def test_what_cannot_be_recorded_does_not_happen(desk: Desk, monkeypatch: pytest
     desk.now = START
     assert desk.ids() == []
     assert desk.ids("coco") == [two.id]
-
-
-LAST = "(SELECT id FROM elevations WHERE kind = 'request' ORDER BY seq DESC)"
-OPENING = {
-    "revocation removed": "DELETE FROM elevations WHERE kind = 'revoke'",
-    "revocation and its commit removed": """
-        DELETE FROM commits WHERE seq = (SELECT seq FROM elevations WHERE kind = 'revoke');
-        DELETE FROM elevations WHERE kind = 'revoke'""",
-    "revocation given to another": f"UPDATE elevations SET id = {LAST} WHERE kind = 'revoke'",
-    "approval moved": "UPDATE elevations SET at = at + 3600000000 WHERE kind = 'approve'",
-    "approval given to another": f"""
-        UPDATE elevations SET id = {LAST}
-        WHERE kind = 'approve' AND seq = (SELECT min(seq) FROM elevations WHERE kind = 'approve')""",
-    "approval forged": f"""
-        INSERT INTO elevations SELECT id, 'approve', sealed, at, seq + 1 FROM elevations
-        WHERE kind = 'request' AND id = {LAST}""",
-    "reordered": """
-        UPDATE elevations SET seq = 0 - seq WHERE kind = 'approve';
-        UPDATE elevations SET seq = (SELECT max(seq) - 1 FROM elevations)
-        WHERE kind = 'approve' AND seq = (SELECT min(seq) FROM elevations)""",
-}
-
-
-@pytest.mark.parametrize("how", OPENING)
-def test_events_changed_behind_the_lakes_back_are_noticed(desk: Desk, how: str) -> None:
-    """One open, one revoked, one that waits: whoever looks next notices, as does the check of the whole catalog."""
-    desk.opened()
-    desk.revoke(desk.opened("coco"), "olga")
-    desk.ask("wim")
-    desk.lake.apply_policy(desk.policy.text + "\n# later\n")  # type: ignore[union-attr]
-    connection = sqlite3.connect(desk.world.root / "catalog.db")
-    with connection:
-        for statement in OPENING[how].split(";"):
-            assert connection.execute(statement).rowcount > 0, statement
-    connection.close()
-    for user in ("stu", "coco", "wim"):
-        with pytest.raises((IntegrityError, KeyIntegrityError)):
-            desk.active(user)
-    with pytest.raises(IntegrityError):
-        desk.lake.home.catalog.verify()
-
-
-@pytest.mark.parametrize("kind", ["request", "approve"])
-def test_an_event_less_closes(desk: Desk, kind: str) -> None:
-    """Without its request or its approval nothing is in force, and the catalog does not verify."""
-    desk.opened()
-    connection = sqlite3.connect(desk.world.root / "catalog.db")
-    with connection:
-        connection.execute("DELETE FROM elevations WHERE kind = ?", (kind,))
-    connection.close()
-    try:
-        assert desk.ids() == []
-    except IntegrityError:
-        assert kind == "approve"
-    with pytest.raises(IntegrityError):
-        desk.lake.home.catalog.verify()
-
-
-def test_an_older_catalog_is_refused_before_anything_is_added(desk: Desk) -> None:
-    """A catalog put back to before a revocation takes no event."""
-    one = desk.opened()
-    database = desk.world.root / "catalog.db"
-    desk.lake.home.catalog.database.checkpoint()
-    before = database.read_bytes()
-    desk.revoke(one, "stu")
-    desk.lake.home.catalog.database.close()
-    database.write_bytes(before)
-    with pytest.raises(IntegrityError, match="not the newest"):
-        desk.ask("coco")
-
-
-def race(desk: Desk, *acts: tuple[str, str]) -> list[str]:
-    """Do each (method, by) at once, in threads with elevations of their own; gives what became of each."""
-    (one,) = desk.elevations.all()
-    policy, gate = desk.policy, threading.Barrier(len(acts))
-    said: list[str] = [""] * len(acts)
-
-    def run(place: int, act: str, by: str) -> None:
-        own = Elevations(desk.lake.home)
-        gate.wait()
-        try:
-            after = getattr(own, act)(policy, by, one.id)
-            said[place] = f"{after.approved.by if after.approved else None} {after.ended.by if after.ended else None}"
-        except LakeError as error:
-            said[place] = error.code
-
-    threads = [threading.Thread(target=run, args=(place, *act)) for place, act in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return said
-
-
-def test_of_two_approvals_one_wins_and_both_see_it(desk: Desk) -> None:
-    """The same result for both, one entry, one row."""
-    one = desk.ask()
-    said = race(desk, ("approve", "olga"), ("approve", "wim"), ("approve", "olga"), ("approve", "coco"))
-    assert len(set(said)) == 1
-    assert desk.ids() == [one.id]
-    assert kinds(desk) == ["break_glass.request", "break_glass.approve"]
-    assert desk.lake.home.catalog.verify() == desk.lake.home.catalog.head()
-
-
-def test_a_revocation_that_races_an_approval_wins(desk: Desk) -> None:
-    """Whichever comes first, it is closed afterwards, and entries and rows agree."""
-    one = desk.ask()
-    said = race(desk, ("approve", "olga"), ("revoke", "stu"), ("revoke", "wim"))
-    assert desk.ids() == []
-    assert said[1] == said[2]
-    recorded = kinds(desk)
-    assert recorded.count("break_glass.revoke") == 1
-    assert recorded.count("break_glass.approve") == (said[0] != "usage")
-    (after,) = desk.elevations.all()
-    assert after.id == one.id
-    assert (after.approved is None) == (said[0] == "usage")
-
-
-def test_equal_requests_that_race_are_one(desk: Desk) -> None:
-    """Four at once make one request."""
-    gate = threading.Barrier(4)
-    policy = desk.policy
-    found: set[str] = set()
-
-    def run() -> None:
-        gate.wait()
-        found.add(Elevations(desk.lake.home).request(policy, "stu", wish()).id)
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == len(desk.elevations.all()) == 1
-    assert kinds(desk) == ["break_glass.request"]
 
 
 def test_times_are_utc(desk: Desk) -> None:

@@ -139,7 +139,8 @@ def test_duckdb_reads_on(cursor: dbapi.Cursor) -> None:
     """SQL on the reader's own side, over what came."""
     cursor.execute("SELECT app, n FROM events")
     reader = cursor.fetch_record_batch()  # noqa: F841 - DuckDB finds it by its name
-    found = duckdb.sql("SELECT sum(n) FROM reader").fetchall()
+    with duckdb.connect() as own:
+        found = own.sql("SELECT sum(n) FROM reader").fetchall()
     assert found == [(sum(row["n"] for row in w.known_rows() if row["n"] is not None),)]
 
 
