@@ -120,7 +120,18 @@ def test_parameters_meet_columns(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), 1 << 128, {1: 2}, "\ud800", 1j, lambda: 1, [object()], Decimal(1 << 300)], ids=repr
+    "value",
+    [object(), 1 << 128, {1: 2}, "\ud800", 1j, lambda: 1, [object()], Decimal(1 << 300)],
+    ids=[
+        "object",
+        "129 bits",
+        "keys of numbers",
+        "half a character",
+        "complex",
+        "function",
+        "list of objects",
+        "300 bits",
+    ],
 )
 def test_parameters_that_sql_does_not_know(pool: Pool, value: Any) -> None:
     """Refused or failed in the lake's words, without the value."""

@@ -123,6 +123,7 @@ def test_messages_out_of_place_end_it(messages: list[Any]) -> None:
         struct.pack("<II", 0xFFFFFFFF, 0), struct.pack("<ii", -1, -1), struct.pack("<II", MOST_FIELDS + 1, 0), struct.pack("<II", 2, MOST_PAYLOAD + 1),
         struct.pack("<II", 2, 100) + b"{}" + SAYS.encode(), b"\x01", b"GET / HTTP/1.1\r\n\r\n", os.urandom(64),
     ],
+    ids=["largest", "negative", "fields too long", "payload too long", "cut off", "one byte", "another protocol", "noise"],
 )  # fmt: skip
 def test_bytes_that_are_no_message_end_it(raw: bytes) -> None:
     """Lengths beyond what is agreed, cut messages, another protocol."""
