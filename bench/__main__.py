@@ -1,4 +1,4 @@
-"""The command: ``python -m bench [--only ingest,query,startup,memory,micro,keys] [--rows N] ...``."""
+"""The command: ``python -m bench [--only ingest,query,startup,memory,micro,keys,gateway] [--rows N] ...``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench import ingest, keys, memory, micro, query, report, startup
+from bench import gateway, ingest, keys, memory, micro, query, report, startup
 from bench.measure import ROOT, BenchError, Scale, say
 
 DEFAULT = Scale()
-SECTIONS = ("ingest", "query", "startup", "memory", "micro", "keys")
+SECTIONS = ("ingest", "query", "startup", "memory", "micro", "keys", "gateway")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +55,7 @@ def measure(only: Sequence[str], scale: Scale, folder: Path, *, imports: bool) -
         "memory": lambda place: memory.measure(scale, place),
         "micro": lambda place: micro.measure(scale, place, files=min(10_000, scale.rows)),
         "keys": lambda place: keys.measure(scale, place),
+        "gateway": lambda place: gateway.measure(scale, place),
     }
     results: dict[str, Any] = {}
     for name in only:

@@ -47,7 +47,7 @@ def _gateway(store: Path, scale: Scale, kept: int) -> dict[str, Any]:
     """Everything against one server."""
     roles = ((world.ALL, QUERIES), (world.FILTERED, FILTERED_QUERIES))
     taken: dict[str, dict[str, float]] = {}
-    with _server(store, scale, kept) as url:
+    with _server(store, kept) as url:
         for role, queries in roles:
             with world.connect(store, role, scale.threads) as embedded, _remote(url, store, role) as remote:
                 for query in queries:
@@ -63,18 +63,18 @@ def _gateway(store: Path, scale: Scale, kept: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _server(store: Path, scale: Scale, kept: int) -> Iterator[str]:
+def _server(store: Path, kept: int) -> Iterator[str]:
     """A gateway in a process of its own."""
     identity = store.with_name("identity.yaml")
     identity.write_text("local_tokens: true\n", "utf-8")
     identity.chmod(0o600)
-    options = ["--identity", str(identity), "--slice-cache-mib", str(kept), "--threads", str(scale.threads)]
+    options = ["--identity", str(identity), "--slice-cache", str(kept), "--metrics", "off"]
     command = [sys.executable, "-m", "lake.cli.main", "serve", "gateway", "--listen", "127.0.0.1:0", "--insecure"]
     command += ["--lake", str(store), "--key-file", str(world.key_file(store)), "--json", *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        yield str(json.loads(process.stdout.readline())["address"])
+        yield str(json.loads(process.stdout.readline())["addresses"][0])
     finally:
         process.terminate()
         process.wait(30)

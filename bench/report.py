@@ -50,6 +50,26 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
         yield _micro(results["micro"])
     if "keys" in results:
         yield from _keys(results["keys"])
+    if "gateway" in results:
+        for kept in ("keeps none", "keeps slices"):
+            yield _gateway(kept, results["gateway"])
+
+
+def _gateway(kept: str, found: Mapping[str, Any]) -> Table:
+    taken, one = found[kept]["seconds"], found[kept]
+    title = f"gateway that {kept}: {found['rows']:,} rows in {found['files']} files"
+    table = _table(title, "question", "gateway, s", "embedded, s", "gateway / embedded")
+    for name, seconds in taken.items():
+        ratio = one["ratios"][name]
+        table.add_row(name, f"{seconds['lake']:.3f}", f"{seconds['embedded']:.3f}", f"{ratio:.2f}")
+    table.add_section()
+    for name in ("geometric mean", "worst"):
+        table.add_row(name, "", "", f"{one['ratios'][name]:.2f}")
+    first, export = one["first row ms"], one["export"]
+    table.add_row("first row of a small query, ms", f"{first['lake']:.0f}", f"{first['embedded']:.0f}", "")
+    shares = (f"{export['lake']:,.0f}", f"{export['bare Flight']:,.0f}", f"{export['share']:.2f}")
+    table.add_row("export, rows/s, beside bare Flight", *shares)
+    return table
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

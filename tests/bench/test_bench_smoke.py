@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys"]
+SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys", "gateway"]
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,18 @@ def test_every_section_has_its_figures(run: Any) -> None:
     query = results["query"]
     assert len(query["everything"]["seconds"]) >= 9
     assert set(query["filtered"]["seconds"]) < set(query["everything"]["seconds"])
-    measured = {name: section for name, section in results.items() if name != "keys"}
+    measured = {name: section for name, section in results.items() if name not in {"keys", "gateway"}}
     assert all(figure > 0 and math.isfinite(figure) for figure in _figures(measured))
+
+
+def test_the_figures_of_a_gateway(run: Any) -> None:
+    """Questions, first rows and exports are measured on both sides, with and without kept slices."""
+    found = run[1]["results"]["gateway"]
+    for kept in ("keeps none", "keeps slices"):
+        assert len(found[kept]["seconds"]) >= 16
+        assert found[kept]["ratios"]["geometric mean"] > 0
+        assert found[kept]["export"]["share"] > 0
+        assert found[kept]["first row ms"]["lake"] > 0
 
 
 def test_the_figures_of_keys(run: Any) -> None:
