@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
 
+from keys.errors import OutdatedPlanError
 from keys.refs import DekRequest
 from lake.errors import DeniedError, LakeError
 from lake.gateway.admission import Admission, Admissions, Request
@@ -48,10 +50,10 @@ class Standing:
         return self._policies.mark(), self._admissions.elevations.mark()
 
     def check_keys(self) -> None:
-        """Before a part: a frozen or shredded key stops what it opened.
+        """Before a part: a key that was frozen stops what it opened.
 
         Raises:
-            KeysError: a key would not be given now.
+            KeysError: a key is disabled now.
         """
         epoch = self._home.key_store.epoch()
         if epoch != self._epoch:
@@ -63,7 +65,13 @@ class Standing:
             self._epoch = epoch
 
     def _check_open(self, requests: list[DekRequest]) -> None:
-        self._home.broker.check_open(requests)
+        """A key that was replaced or destroyed meanwhile has been used already; one that is disabled is not used on."""
+        try:
+            self._home.broker.check_open(requests)
+        except OutdatedPlanError:
+            for request in requests:
+                with suppress(OutdatedPlanError):
+                    self._home.broker.check_open([request])
 
     def _check_policy(self) -> None:
         request = self._request
