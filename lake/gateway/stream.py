@@ -102,8 +102,10 @@ class QueryStream:
         if self._first is not None:
             part, self._first = self._first, None
             yield from self._leaving(part)
+            del part
         for part in self._parts:
             yield from self._leaving(part)
+            del part  # not kept while the next one is made
 
     def when_closed(self, call: Callable[[], None]) -> None:
         """Have this called when nothing more is computed, which may be already; it may be called more than once."""
@@ -134,9 +136,13 @@ class QueryStream:
                 part.append(batch)
                 size += batch.nbytes
                 self._count(batch)
+                del batch
                 if size >= self._release_bytes:
-                    yield self._released(part, size, final=False)
-                    part, size = [], 0
+                    leaving, part = part, []
+                    self._released(leaving, size, final=False)
+                    yield leaving
+                    del leaving
+                    size = 0
             yield self._released(part, size, final=True)
         except (LakeError, KeysError) as error:
             if not self._outcome.closed:

@@ -121,6 +121,8 @@ class Slice:
                     arrays = [batch[name] for name in columns]
                     rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else batch.select([])
                     yield Source(file.number, file.sensitivity), rows
+                    del arrays, rows  # while the next batch is decoded, this one is not kept
+                del batch
         except LakeError as error:
             self.failure = error
             raise
@@ -141,6 +143,7 @@ class Slice:
         for source, batch in self.tagged(columns, condition):
             self.touch({source: batch.num_rows})
             yield batch
+            del batch
 
     def _permitted(
         self, wanted: list[str], condition: pc.Expression | None
