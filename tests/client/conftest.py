@@ -24,7 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="package")
 def service(world: World) -> Iterator[GatewayService]:
     """The service that every door here leads to."""
-    with serving(world, sandboxes_most=8) as running:
+    with serving(world, sandboxes_most=8, sandbox_patience=120.0) as running:
         yield running
 
 

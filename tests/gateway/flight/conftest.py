@@ -22,7 +22,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="package")
 def service(lake: World) -> Iterator[GatewayService]:
     """The service that every door here leads to; results leave in small parts."""
-    with serving(lake, sandboxes_most=8, release_bytes=200_000) as running:
+    with serving(lake, sandboxes_most=8, release_bytes=200_000, sandbox_patience=120.0) as running:
         yield running
 
 
