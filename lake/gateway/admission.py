@@ -20,6 +20,7 @@ from lake.gateway.contracts import Contracts
 from lake.gateway.elevations import Elevations
 from lake.gateway.engines import Session
 from lake.gateway.home import Home
+from lake.gateway.observe import tracing
 from lake.gateway.planner import Planned, Planner, slice_schema, visible_schema
 from lake.rules.elevation import Active, elevate
 from lake.rules.model import Identity, Principal
@@ -99,7 +100,8 @@ class Admission:
         """What the rows of one of its slices depend on."""
         planned = self.planned[name]
         files = sorted(file.file_id for file, _ in planned.files)
-        timed = "now(" in planned.grant.row_filter_text.lower()
+        # What looks like the clock, as a word or within a text, is taken for it.
+        timed = "now" in planned.grant.row_filter_text.lower()
         parts = [
             self.allowed.principal.user,
             self.allowed.principal.employee,
@@ -153,21 +155,28 @@ class Admissions:
             DeniedError, QueryRefusedError: it may not run.
         """
         allowed = self.allowed(policy, request.identity, request.purpose, request.role)
-        statement = session.parse(request.sql)
-        columns = {name: grant.visible_columns() for name, grant in allowed.grants.items()}
-        query = guard.admit(statement, columns)
-        sql = _restricted(statement, query, allowed, session)
+        with tracing.step("guard"):
+            statement = session.parse(request.sql)
+            columns = {name: grant.visible_columns() for name, grant in allowed.grants.items()}
+            query = guard.admit(statement, columns)
+            sql = _restricted(statement, query, allowed, session)
         now = self._now()
+        with tracing.step("plan", tables=len(query.tables)) as span:
+            planned = self._planned(query, allowed, now)
+            span.say(files=sum(len(one.files) for one in planned.values()))
+        sql = f"EXPLAIN {sql}" if query.explain else sql
+        admission = Admission(allowed, query, sql, planned, now)
+        return admission if request.files is None else _part(admission, request.files)
+
+    def _planned(self, query: guard.AdmittedQuery, allowed: Allowed, now: datetime) -> dict[str, Planned]:
         contracts = self._contracts.newest()
-        planned = {}
+        planned: dict[str, Planned] = {}
         for name in sorted(query.tables):
             grant, bounds = allowed.grants[name], query.constraints[name]
             found = self.planner.plan(grant, contracts[name], allowed.principal, bounds, now)
             # A plan is shown without a row.
             planned[name] = found.only(frozenset()) if query.explain else found
-        sql = f"EXPLAIN {sql}" if query.explain else sql
-        admission = Admission(allowed, query, sql, planned, now)
-        return admission if request.files is None else _part(admission, request.files)
+        return planned
 
     def schemas(self, allowed: Allowed) -> dict[str, pa.Schema]:
         """Columns of every table that is granted, as its reader sees them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from keys.remote.roles import Role
 from keys.remote.server import Server, ServerLimits
 from keys.remote.service import Service
 from keys.remote.tls import server_context
-from lake.errors import IntegrityError, LakeError, UnavailableError, UsageError
+from lake.errors import IntegrityError, LakeError, UnavailableError
 from lake.gateway.keyside import KeySide
+from lake.gateway.owned import read_owned
 from lake.rules.document import Node, read_document
 
 __all__ = ["harden", "load_peers", "on_socket", "on_tls", "read_peers", "service", "translated"]
 
-MOST_PEERS_TEXT = 1_000_000
 _UID = re.compile(r"0|[1-9][0-9]{0,9}")
 _CERTIFICATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,252}")
 _LEVEL = re.compile("|".join(map(str, SENSITIVITIES)))
@@ -35,19 +34,7 @@ def load_peers(path: Path) -> tuple[PeerTable, BrokerLimits]:
         UsageError: it cannot be read, or others can write it.
         DocumentError: it is not valid; names line and column.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
-            text = file.read(MOST_PEERS_TEXT + 1)
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{path} cannot be read as UTF-8 text") from None
-    if status.st_uid not in {os.geteuid(), 0} or status.st_mode & 0o022:
-        raise UsageError(f"others can write to {path}, and so hand out roles", hint=f"chown it, chmod go-w {path}")
-    if len(text) > MOST_PEERS_TEXT:
-        raise UsageError(f"{path} is too long for a peers file")
-    return read_peers(text, str(path))
+    return read_peers(read_owned(path, "hand out roles"), str(path))
 
 
 def read_peers(text: str, source: str) -> tuple[PeerTable, BrokerLimits]:

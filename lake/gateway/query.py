@@ -26,6 +26,7 @@ from lake.gateway.admission import Admission, Admissions, Request
 from lake.gateway.contracts import Contracts
 from lake.gateway.engines import Engine, InProcess, Session
 from lake.gateway.home import Home
+from lake.gateway.observe import tracing
 from lake.gateway.policies import Policies
 from lake.gateway.recorder import Actor, Recorded
 from lake.gateway.release import release
@@ -231,7 +232,8 @@ class QueryGateway:
         settings, limits = self._home.settings, admission.limits()
         sandbox = SandboxLimits(settings.threads, self._memory, limits.seconds)
         try:
-            running = session.run(admission.sql, slices, request.parameters, sandbox)
+            with tracing.step("sandbox"):
+                running = session.run(admission.sql, slices, request.parameters, sandbox)
         except LakeError as error:
             # The engine may have read rows before it failed, and that it failed says something about them.
             watch[0].record("error", slices, 0, 0, error=error)
@@ -243,16 +245,18 @@ class QueryGateway:
     def _slices(self, request: Request, admission: Admission, intent: Recorded) -> dict[str, Slice]:
         requests = [item for planned in admission.planned.values() for item in planned.requests()]
         era = (admission.allowed.policy.digest, self._home.key_store.epoch()) if self._cache is not None else None
-        deks = iter(release(self._home, intent, requests) if requests else ())
+        with tracing.step("keys", keys=len(requests)):
+            deks = iter(release(self._home, intent, requests) if requests else ())
         sys.audit("lake.step", "query.keys-released")
         if self._cache is not None and era is not None:
             self._cache.keep_only(era)
         slices: dict[str, Slice] = {}
-        for name, planned in admission.planned.items():
-            own = [next(deks) for _ in planned.files]
-            principal = admission.allowed.principal
-            plan = self.admissions.planner.seal(planned, own, principal, request.purpose, admission.now)
-            slices[name] = Slice(plan, None if era is None else admission.key(name, request, era))
+        with tracing.step("slice", tables=len(admission.planned)):
+            for name, planned in admission.planned.items():
+                own = [next(deks) for _ in planned.files]
+                principal = admission.allowed.principal
+                plan = self.admissions.planner.seal(planned, own, principal, request.purpose, admission.now)
+                slices[name] = Slice(plan, None if era is None else admission.key(name, request, era))
         return slices
 
 

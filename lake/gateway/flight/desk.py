@@ -157,7 +157,8 @@ class Desk:
     def _planned(self, call: Call, caller: Caller, statement: Statement) -> tuple[pa.Schema, list[_Part | _Question]]:
         with step("describe"):
             described = self._service.describe(caller, statement.sql, statement.parameters)
-        wanted = call.headers.endpoints
+        # Who reads all parts at once must have calls left beside them.
+        wanted = min(call.headers.endpoints, max(1, self.limits.calls_each // 2))
         if wanted == 1 or not described.divisible:
             return described.schema, [_Part(statement, None)]
         with step("split", parts=wanted):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import timedelta
 from pathlib import Path
 
-from lake.errors import UsageError
 from lake.gateway.identity import rules as r
 from lake.gateway.identity.durations import read_duration
 from lake.gateway.identity.https import split_url
 from lake.gateway.identity.signatures import ASYMMETRIC
-from lake.rules.document import MAX_DOCUMENT, Node, read_document
+from lake.gateway.owned import read_owned
+from lake.rules.document import Node, read_document
 from lake.rules.model import NAME
 from lake.rules.policy_document import USER
 
@@ -42,17 +41,7 @@ def load_identity(path: Path) -> r.IdentityRules:
         UsageError: it cannot be read, or others can write it.
         DocumentError: it is not valid; names line and column.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
-            text = file.read(MAX_DOCUMENT + 1)
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{path} cannot be read as UTF-8 text") from None
-    if status.st_uid not in {os.geteuid(), 0} or status.st_mode & 0o022:
-        raise UsageError(f"others can write to {path}, and so say who they are", hint=f"chown it, chmod go-w {path}")
-    return read_identity(text, str(path), path.parent)
+    return read_identity(read_owned(path, "say who they are"), str(path), path.parent)
 
 
 def read_identity(text: str, source: str, folder: Path) -> r.IdentityRules:

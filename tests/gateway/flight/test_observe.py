@@ -88,7 +88,7 @@ def test_spans_tell_counts_and_codes_only(
     busy(door, client)
     spans = exporter.get_finished_spans()
     assert {span.name.removeprefix("lake.") for span in spans} == {
-        "auth", "call", "describe", "split", "start", "stream"
+        "auth", "call", "describe", "split", "guard", "plan", "keys", "slice", "sandbox", "start", "stream"
     }  # fmt: skip
     for span in spans:
         assert {key.removeprefix("lake.") for key in span.attributes or {}} <= tracing.ATTRIBUTES
