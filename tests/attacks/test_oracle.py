@@ -37,7 +37,7 @@ MASKS = {
 VISIBLE = ("sensitivity", "employee", "ts", "type", "app", "n", "big", "score", "title")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["embedded", "flight"])
 def test_answers_are_those_over_the_permitted_rows(world: World, way: str) -> None:
     """75 random pairs of a grant and a query give the oracle's columns and rows, through every door."""
     rng = random.Random(f"oracle {way}")

@@ -54,16 +54,18 @@ def check(folder: Path, few: int, many: int) -> None:
     (folder / "few").mkdir()
     (folder / "many").mkdir()
     small, large = prepared(folder / "few"), prepared(folder / "many")
-    for source, arguments in ((INGEST, (few, many)), (EXPORT, ("", ""))):
-        first, second = measure(small, source, arguments[0]), measure(large, source, arguments[1])
+    # How far threads happen to be ahead of each other adds to a peak: the lowest of three exports counts.
+    for source, arguments, times in ((INGEST, (few, many), 1), (EXPORT, ("", ""), 3)):
+        first = min(measure(small, source, arguments[0]) for _ in range(times))
+        second = min(measure(large, source, arguments[1]) for _ in range(times))
         print(f"{first[0]} rows: {first[1] // MIB} MiB, {second[0]} rows: {second[1] // MIB} MiB")
         assert (first[0], second[0]) == (few, many)
         assert second[1] < first[1] * 1.25 + 64 * MIB
 
 
 def test_ten_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
-    """Ingest and export of 1,000,000 rows peak about where those of 100,000 do."""
-    check(tmp_path, 100_000, 1_000_000)
+    """Ingest and export of 2,500,000 rows peak about where those of 250,000 do."""
+    check(tmp_path, 250_000, 2_500_000)
 
 
 @pytest.mark.soak

@@ -48,7 +48,7 @@ def ran(say: Callable[[Stranger], None], source: Held | None = None, limits: San
     for thread in threading.enumerate():
         if thread.name == "handover":
             thread.join(5)
-    assert descriptors() == before
+    assert descriptors() <= before  # what another test left may go meanwhile
     return caught.value
 
 
