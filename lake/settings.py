@@ -32,7 +32,7 @@ class Settings:
     threads: int = os.cpu_count() or 2
     sandboxes_ready: int = 4
     sandboxes_most: int = 16
-    sandbox_patience: float = 10.0
+    sandbox_patience: float = 60.0
     sandbox_memory: int = 1024 * MIB
     sandbox_seconds: float = 3600.0
     slice_cache: int = 1024 * MIB

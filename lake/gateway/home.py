@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,6 +83,7 @@ class Home:
         self.log = AuditLog.open(root / layout.AUDIT, signer.name, signer=signer, opener=notes)
         self.check_log()
         self.recorder = Recorder(self.log, entries.Attachments(root / layout.AUDIT), self.control, clock)
+        self.releasing = threading.Lock()
         self.directory = Directory(self.catalog, self.control, self.broker, self.advance)
 
     def _follow_restored(self) -> None:

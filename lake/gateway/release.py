@@ -18,12 +18,14 @@ def release(home: Home, intent: Recorded, requests: Sequence[DekRequest]) -> lis
     Raises:
         KeysError: none is released.
     """
-    for attempt in range(TRIES):
-        seen = home.broker.anchor_size()
-        try:
-            return home.broker.release(home.recorder.receipt(intent, seen), requests)
-        except ReceiptRefusedError:
-            # Another one was served between asking for the proof and showing it: prove from there.
-            if home.broker.anchor_size() == seen or attempt == TRIES - 1:
-                raise
+    # One after the other in this process: a proof is from where the broker stands, and each release moves it on.
+    with home.releasing:
+        for attempt in range(TRIES):
+            seen = home.broker.anchor_size()
+            try:
+                return home.broker.release(home.recorder.receipt(intent, seen), requests)
+            except ReceiptRefusedError:
+                # Another process was served between asking for the proof and showing it: prove from there.
+                if home.broker.anchor_size() == seen or attempt == TRIES - 1:
+                    raise
     raise ReceiptRefusedError("the broker is busy")
