@@ -21,8 +21,9 @@ from keys.operations.journal import Journal, Operation, exclusive
 from keys.receipts import REKEY_INTENT
 from lake.clear.reading.plan import FileToRead
 from lake.errors import LakeError, StaleKeysError
-from lake.gateway.home import Home, key_folder
+from lake.gateway.home import Home
 from lake.gateway.kek_rotation import dek_request
+from lake.gateway.places import key_folder
 from lake.gateway.recorder import Actor
 from lake.gateway.release import release
 from lake.rules.model import DataFile

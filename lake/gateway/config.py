@@ -14,6 +14,22 @@ FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Parts of a lake that lie outside its folder.
+
+    Attributes:
+        store: URL of the object store; none is the lake's folder.
+        endpoint: URL of the object store's server, where it is not the provider's own.
+        catalog_url, keys_url: databases of the catalog and of the key store, without credentials; none is a file.
+    """
+
+    store: str = ""
+    endpoint: str = ""
+    catalog_url: str = ""
+    keys_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LakeConfig:
     """Configuration of one lake.
 
@@ -21,12 +37,17 @@ class LakeConfig:
         lake: random id, bound into every key and signature.
         audit_key: verifier key of the audit log's checkpoints.
         key_store: folder of the key store, relative to the lake's or absolute.
+        store, endpoint, catalog_url, keys_url: see ``Elsewhere``.
     """
 
     lake: str
     created: str
     audit_key: str
     key_store: str
+    store: str = ""
+    endpoint: str = ""
+    catalog_url: str = ""
+    keys_url: str = ""
     format: int = FORMAT
 
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import threading
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from keys import unlock
@@ -24,32 +25,21 @@ from keys.rows import RootRow
 from keys.signing import NoteVerifier
 from lake.clock import Clock, timestamp, utc_now
 from lake.errors import IntegrityError, LakeError, UsageError
-from lake.gateway import key_services
-from lake.gateway.config import LakeConfig, read_config, write_config
+from lake.gateway import key_services, places
+from lake.gateway.config import Elsewhere, LakeConfig, read_config, write_config
 from lake.gateway.directory import Directory
 from lake.gateway.keyside import KeySide, log_signer, open_here, open_remote
 from lake.gateway.recorder import Actor, Recorder
 from lake.rules import layout
 from lake.sealed.audit import entries
 from lake.sealed.audit.log import AuditLog
-from lake.sealed.catalog import migrate
 from lake.sealed.catalog.catalog import Catalog
 from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
 from lake.sealed.catalog.fence import GENERATION, read_fence
 from lake.sealed.catalog.upkeep import Upkeep
 from lake.sealed.objects import ObjectStore
-from lake.sealed.objects.local import LocalStore
 from lake.settings import Secrets, Settings
-
-CATALOG_NAME, KEY_STORE_NAME = "catalog", "key store"
-
-
-def open_key_database(folder: Path) -> Database:
-    """The key store's database, if it has this version's form."""
-    database = Database.sqlite(folder / layout.KEY_STORE, KEY_STORE_NAME)
-    migrate.check_version(database, migrate.KEY_STORE_HEAD)
-    return database
 
 
 class Home:
@@ -68,12 +58,11 @@ class Home:
         self.config = config
         self.settings = settings
         self.clock = clock
-        self.objects: ObjectStore = LocalStore(root)
+        self.objects: ObjectStore = places.object_store(root, config)
         self.snapshot_days: int | None = None
         self.keys = keys
         self.key_store, self.control, self.broker = keys.store, keys.control, keys.broker
-        database = Database.sqlite(root / layout.CATALOG, CATALOG_NAME)
-        migrate.check_version(database, migrate.CATALOG_HEAD)
+        database = places.checked(places.catalog_database(root, config))
         self.catalog = Catalog(database, self.control.catalog_mac, clock)
         self.catalog.check_anchor(*self.key_store.anchor("catalog"))
         self.upkeep = Upkeep(self.catalog)
@@ -189,7 +178,15 @@ class Home:
         }
 
 
-def create(root: Path, secret: Secrets, *, user: str, key_store: Path | None = None, clock: Clock = utc_now) -> None:
+def create(
+    root: Path,
+    secret: Secrets,
+    *,
+    user: str,
+    key_store: Path | None = None,
+    elsewhere: Elsewhere | None = None,
+    clock: Clock = utc_now,
+) -> None:
     """Make a new lake in ``root``, which must not exist or be empty. It is there wholly or not at all.
 
     A key file that does not exist is made.
@@ -208,9 +205,11 @@ def create(root: Path, secret: Secrets, *, user: str, key_store: Path | None = N
     root.parent.mkdir(parents=True, exist_ok=True)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(8)}")
     draft.mkdir(mode=0o700)
+    place = layout.KEYS if key_store is None else str(key_store.absolute())
+    config = LakeConfig(secrets.token_hex(16), timestamp(clock()), "", place, **asdict(elsewhere or Elsewhere()))
     leftovers = [draft] if key_store is None or key_store.exists() else [draft, key_store]
     try:
-        _fill(draft, opened, service, key_store, clock)
+        _fill(draft, config, opened, service, clock)
         with Home.open(draft, secret, clock=clock) as home:
             home.recorder.record(entries.CREATED, home.actor(user), {"lake": home.config.lake})
             home.recorder.record_keys(home.actor(user), home.broker.take_events())
@@ -230,61 +229,51 @@ def create(root: Path, secret: Secrets, *, user: str, key_store: Path | None = N
 
 def _fill(
     draft: Path,
+    config: LakeConfig,
     secret: unlock.UnlockSecret | None,
     service: key_services.KeyService | None,
-    key_store: Path | None,
     clock: Clock,
 ) -> None:
-    lake = secrets.token_hex(16)
-    folder = draft / layout.KEYS if key_store is None else key_store.absolute()
+    folder = places.key_folder(draft, config)
     provider: KeyProvider
     if service is not None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        provider = service.connect(lake)
+        provider = service.connect(config.lake)
     else:
         assert secret is not None  # noqa: S101 - the caller has read one of the two
-        local_provider.initialise(folder, secret, lake)
+        local_provider.initialise(folder, secret, config.lake)
         provider = local_provider.LocalProvider(folder, secret)
     provider.create(ROOT_NAMES)
-    key_database = Database.sqlite(folder / layout.KEY_STORE, KEY_STORE_NAME, create=True)
-    migrate.upgrade(key_database, migrate.KEY_STORE_MIGRATIONS)
+    key_database = places.key_database(draft, config, create=True)
+    places.upgrade(key_database)
     store = KeyStore(key_database)
     now = int(clock().timestamp() * 1_000_000)
     roots = [RootRow(name, provider.describe(name).current, KeyState.ENABLED, now) for name in ROOT_NAMES]
-    store.create(provider.kind, roots, new_control_secrets(lake, provider))
-    control = ControlKeys(lake, store, provider)
+    store.create(provider.kind, roots, new_control_secrets(config.lake, provider))
+    control = ControlKeys(config.lake, store, provider)
     key_database.close()
     provider.close()
-    catalog = Database.sqlite(draft / layout.CATALOG, CATALOG_NAME, create=True)
-    migrate.upgrade(catalog, migrate.CATALOG_MIGRATIONS)
+    catalog = places.catalog_database(draft, config, create=True)
+    places.upgrade(catalog)
     catalog.close()
-    signer = control.signer(layout.audit_origin(lake))
+    signer = control.signer(layout.audit_origin(config.lake))
     AuditLog.create(draft / layout.AUDIT, signer)
-    place = layout.KEYS if key_store is None else str(folder)
-    write_config(draft, LakeConfig(lake, timestamp(clock()), signer.verifier_key, place))
+    write_config(draft, replace(config, audit_key=signer.verifier_key))
 
 
 def open_keys(root: Path, secret: Secrets, *, clock: Clock = utc_now, limits: BrokerLimits | None = None) -> KeySide:
     """The keys of a lake from its key store; of the lake's folder only ``lake.json`` is read."""
     config = read_config(root)
-    folder = key_folder(root, config)
-    database = open_key_database(folder)
+    database = places.checked(places.key_database(root, config))
+    folder = places.key_folder(root, config)
     provider = key_services.open_provider(KeyStore(database).provider(), folder, config.lake, secret)
     return open_here(config, provider, database, clock=clock, limits=limits)
-
-
-def key_folder(root: Path, config: LakeConfig) -> Path:
-    """Where the key store lies."""
-    return root / config.key_store
 
 
 def upgrade(root: Path) -> None:
     """Bring the catalog and the key store of a lake to the newest version; needs no key."""
     config = read_config(root)
-    for path, name, migrations in (
-        (key_folder(root, config) / layout.KEY_STORE, KEY_STORE_NAME, migrate.KEY_STORE_MIGRATIONS),
-        (root / layout.CATALOG, CATALOG_NAME, migrate.CATALOG_MIGRATIONS),
-    ):
-        database = Database.sqlite(path, name)
-        migrate.upgrade(database, migrations)
+    for find in (places.key_database, places.catalog_database):
+        database = find(root, config)
+        places.upgrade(database)
         database.close()

@@ -23,11 +23,12 @@ from keys.refs import DekRequest
 from keys.rows import BucketPlace, KekScope
 from keys.signing import NoteVerifier
 from lake.errors import LakeError
-from lake.gateway.home import Home, key_folder
+from lake.gateway.home import Home
 from lake.gateway.kek_rotation import DEK_PAGE, dek_request, rotate_pages
 from lake.gateway.key_services import provider_files
 from lake.gateway.keyplans import KeyPlans, KeyScope
 from lake.gateway.keyrestore import find_backup
+from lake.gateway.places import key_folder
 from lake.gateway.recorder import Actor
 from lake.rules import layout
 from lake.sealed.audit import entries

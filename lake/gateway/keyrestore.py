@@ -12,9 +12,8 @@ from keys.secretfiles import write_secret_file
 from keys.signing import NoteVerifier
 from lake.errors import UsageError
 from lake.gateway.config import LakeConfig, read_config
-from lake.gateway.home import CATALOG_NAME, KEY_STORE_NAME
+from lake.gateway.places import KEY_STORE_NAME, catalog_database, upgrade
 from lake.rules import layout
-from lake.sealed.catalog import migrate
 from lake.sealed.catalog.database import Database
 from lake.sealed.catalog.fence import next_generation, read_fence
 
@@ -52,7 +51,7 @@ def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = 
     backup = find_backup(folder, config, backup_id)
     if target.exists():
         raise UsageError(f"{target} exists", hint="name a folder that does not")
-    catalog = Database.sqlite(root / layout.CATALOG, CATALOG_NAME)
+    catalog = catalog_database(root, config)
     with catalog.reading() as connection:
         fence = read_fence(connection)
     catalog.close()
@@ -64,7 +63,7 @@ def restore_keys(root: Path, place: Path, target: Path, backup_id: str | None = 
     target.mkdir(parents=True, mode=0o700)
     try:
         database = Database.sqlite(target / layout.KEY_STORE, KEY_STORE_NAME, create=True)
-        migrate.upgrade(database, migrate.KEY_STORE_MIGRATIONS)
+        upgrade(database)
         rows = restore.restore(folder, backup, database, epoch=next_generation(max(fence, backup.epoch)))
         database.close()
         for name, (digest, length) in backup.provider_files.items():
