@@ -34,6 +34,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         report,
         serve,
         sql,
+        store,
         synth,
         tokens,
     )
@@ -46,7 +47,8 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
-    for module in (lakes, datasets, ingest, policies, exposure, break_glass, *asking, keys, serve, tokens, synth):
+    administration = (keys, store, serve, tokens, synth)
+    for module in (lakes, datasets, ingest, policies, exposure, break_glass, *asking, *administration):
         module.register(subparsers)
     if extended:
         for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):
