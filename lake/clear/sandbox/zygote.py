@@ -124,6 +124,7 @@ def _be_sandbox(connection: object, end: socket.socket, memory: int, seconds: in
     status = 1
     try:
         fences.die_with_parent()
+        os.setpgid(0, 0)
         worker.serve(connection, Channel(end, takes_descriptors=True), memory, seconds)  # type: ignore[arg-type]
         status = 0
     except (ChannelError, MemoryError):

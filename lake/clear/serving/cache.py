@@ -45,6 +45,7 @@ class SliceCache:
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[SliceKey, str, frozenset[str]], _Entry] = OrderedDict()
         self._size = self._chunks = 0
+        self._next_expiry = 0.0
         self._era: Era | None = None
         self.hits = self.misses = 0
 
@@ -101,8 +102,11 @@ class SliceCache:
 
     def _drop_old(self) -> None:
         now = self._clock()
+        if now < self._next_expiry:
+            return
         for key in [key for key, entry in self._entries.items() if entry.expires <= now]:
             self._drop(key)
+        self._next_expiry = min((entry.expires for entry in self._entries.values()), default=0.0)
 
     def _drop(self, key: tuple[SliceKey, str, frozenset[str]]) -> None:
         entry = self._entries.pop(key, None)

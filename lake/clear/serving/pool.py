@@ -14,6 +14,8 @@ from lake.errors import UnavailableError
 
 _LOG = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.1
+_SHORT_SECONDS = 1.0
+"""A query that has run for longer lets the others go first."""
 
 
 class Pool:
@@ -33,7 +35,11 @@ class Pool:
         self._ready_wanted = ready
         self.most = most
         self._patience = patience
-        self._state = threading.Condition()
+        lock = threading.RLock()
+        self._state = threading.Condition(lock)
+        """What the keepers wait for."""
+        self._free = threading.Condition(lock)
+        """What queries wait for: one is woken for each sandbox that becomes free."""
         self._idle: deque[Sandbox] = deque()
         self._used: set[Sandbox] = set()
         self._retired: deque[Sandbox] = deque()
@@ -83,23 +89,27 @@ class Pool:
                         sandbox = self._idle.popleft()
                         if sandbox.is_alive:
                             self._used.add(sandbox)
-                            self._state.notify_all()
+                            sandbox.since = time.monotonic()
                             return sandbox
                         sandbox.close()
                     self._state.notify_all()
                     left = end - time.monotonic()
                     if left <= 0:
                         raise UnavailableError("every sandbox is in use", hint="try again in a moment")
-                    self._state.wait(left)
+                    self._free.wait(left)
             finally:
                 self._waiting -= 1
+                # Whoever was woken and leaves without one, or leaves some, wakes the next.
+                if self._idle and len(self._used) < self.most:
+                    self._free.notify()
+                self._state.notify_all()
 
     def discard(self, sandbox: Sandbox) -> int | None:
         """End a sandbox that was taken; how it ended, None if that is not known."""
         status = sandbox.close()
         with self._state:
             self._used.discard(sandbox)
-            self._state.notify_all()
+            self._freed()
         return status
 
     def retire(self, sandbox: Sandbox) -> None:
@@ -109,13 +119,14 @@ class Pool:
             if sandbox in self._used:
                 self._used.discard(sandbox)
                 self._retired.append(sandbox)
-            self._state.notify_all()
+            self._freed()
 
     def close(self) -> None:
         """End every sandbox."""
         with self._state:
             self._closed = True
             self._state.notify_all()
+            self._free.notify_all()
         for keeper in self._keepers:
             keeper.join()
         self._zygote.close()
@@ -158,7 +169,11 @@ class Pool:
             pause = 0.0
             with self._state:
                 self._idle.append(sandbox)
-                self._state.notify_all()
+                self._freed()
+
+    def _freed(self) -> None:
+        self._free.notify()
+        self._state.notify_all()
 
     def _wanted(self) -> int:
         free = self.most - len(self._used)
@@ -173,9 +188,13 @@ class Pool:
                     return
                 retired = list(self._retired)
                 self._retired.clear()
-                late = [box for box in self._used if box.deadline is not None and box.deadline < time.monotonic()]
+                now = time.monotonic()
+                late = [box for box in self._used if box.deadline is not None and box.deadline < now]
+                long = [box for box in self._used if box.since is not None and box.since < now - _SHORT_SECONDS]
             for sandbox in retired:
                 sandbox.close()
+            for sandbox in long:
+                sandbox.yield_to_others()
             for sandbox in late:
                 if not sandbox.timed_out:
                     self.killed += 1

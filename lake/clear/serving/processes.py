@@ -20,6 +20,7 @@ from lake.errors import UnavailableError
 
 START_SECONDS = 30.0
 _STATUS_SECONDS = 2.0
+_NICE = 15
 _RIGHTS_SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
 
 
@@ -29,12 +30,14 @@ class Sandbox:
     Attributes:
         fences: what keeps it in its place, each ``on`` or why not.
         deadline: when it is to be killed, on the monotonic clock; None while it waits to be used.
+        since: when it was taken, on the same clock; None before that, and once it lets others go first.
     """
 
     def __init__(self, channel: Channel, pid: int, process: int, report: int) -> None:
         self.channel = channel
         self.pid = pid
         self.deadline: float | None = None
+        self.since: float | None = None
         self.timed_out = False
         self._process = process
         self._report = report
@@ -61,6 +64,14 @@ class Sandbox:
         """Kill it because its time is up."""
         self.timed_out = True
         self.kill()
+
+    def yield_to_others(self) -> None:
+        """Let shorter queries have the processors first."""
+        self.since = None
+        with self._lock, suppress(OSError):
+            if self._process >= 0:
+                # Of all its threads, which the system takes one by one unless told of the group.
+                os.setpriority(os.PRIO_PGRP, self.pid, _NICE)
 
     def close(self) -> int | None:
         """Kill it, wait until it is gone and give its descriptors back; its wait status, None if that is not known."""

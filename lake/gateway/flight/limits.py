@@ -13,7 +13,7 @@ class FlightLimits:
     """Limits of the door; times in seconds, sizes in bytes.
 
     Attributes:
-        calls: under way at a time. Each occupies a thread, so more are refused and not queued.
+        calls: under way at a time, most of them waiting for a sandbox. Each occupies a thread, so more are refused.
         calls_each: of one user.
         spare: more of each for actions, so that who is at the limit can still cancel and close.
         statements_each: prepared by one user and not closed; one that is idle for ``statement_seconds`` is dropped.
@@ -28,7 +28,7 @@ class FlightLimits:
         look: between two looks for clients that are gone.
     """
 
-    calls: int = 64
+    calls: int = 256
     calls_each: int = 16
     spare: int = 8
     statements_each: int = 100
@@ -45,4 +45,4 @@ class FlightLimits:
     batch: int = 2 * MIB
     endpoints: int = 64
     stalled: float = 600.0
-    look: float = 0.25
+    look: float = 1.0
