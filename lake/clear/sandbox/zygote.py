@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import datetime as dt
+import gc
 import json
 import os
 import select
@@ -37,6 +38,8 @@ def main(arguments: list[str]) -> int:
     pushdown.install()
     connection = execute.opened()
     _warm()
+    gc.collect()
+    gc.freeze()  # so that no collection in a sandbox copies the pages of what it has from here
     control.sendall(json.dumps(network).encode())
     children: dict[int, tuple[int, int]] = {}
     """By the descriptor of the process: its number, and where to write how it ended."""
