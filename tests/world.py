@@ -3,10 +3,8 @@
 # ruff: noqa: DTZ001 - capture times are naive UTC
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +19,7 @@ from lake.clear.arrow_schema import incoming_schema
 from lake.gateway.recorder import parse_entry
 from lake.rules.contract import parse_contract
 from lake.settings import Settings
+from tests import forking
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = datetime(2026, 9, 15, 12, tzinfo=UTC)
@@ -272,9 +271,9 @@ def hook(event, arguments):
 
 def child(world: World, source: str, step: str = "", turn: int = 1, *arguments: object) -> subprocess.Popen[str]:
     """Start Python source that knows ``w``, ``world``, ``step`` and ``turn``; ``sys.addaudithook(hook)`` arms it."""
-    return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + source, *map(str, (world.root, world.key, step, turn, *arguments))],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+    return forking.python(
+        PRELUDE + source,
+        *(world.root, world.key, step, turn, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

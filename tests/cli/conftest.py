@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any
 import pytest
 
 from lake.cli.main import main
-from tests.world import ROOT, World, copy, make
+from tests import forking
+from tests.world import World, copy, make
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,7 @@ class Shell:
     def start(self, *arguments: str, source: str = "") -> subprocess.Popen[bytes]:
         """A command in a process of its own; ``source`` runs before it."""
         run = f"import sys\n{source}\nfrom lake.cli.main import run\nrun(sys.argv[1:])"
-        return subprocess.Popen(
-            [sys.executable, "-c", run, *arguments, *self.place()],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        return forking.python(run, *arguments, *self.place(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 @pytest.fixture(scope="session")

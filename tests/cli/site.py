@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from lake.rules import layout
 from lake.sealed.catalog.catalog import Catalog, Selection
 from lake.sealed.catalog.database import Database
 from lake.settings import Secrets
+from tests import forking
 from tests.cli.conftest import Ran
 from tests.keys.remote.hosts import NAMES, Authority, BrokerProcess, Brokers, Identity, by_name, by_uid, environment
 from tests.world import CONTRACT
@@ -39,8 +39,8 @@ SAID = [{"employee": f"EMP-{n}", "said": f"spoken-{n}"} for n in range(3)]
 
 def start(arguments: list[str], source: str = "") -> subprocess.CompletedProcess[bytes]:
     """``lake`` in a process of its own, which has nothing but its arguments; ``source`` runs before it."""
-    run = ["-c", f"import sys\n{source}\nfrom lake.cli.main import run\nrun(sys.argv[1:])"]
-    return subprocess.run([sys.executable, *run, *arguments], env=environment(), capture_output=True, check=False)
+    run = f"import sys\n{source}\nfrom lake.cli.main import run\nrun(sys.argv[1:])"
+    return forking.run(run, *arguments, env=environment())
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ def test_over_a_limit_the_exit_code_is_that_of_trying_again(unix_site: Site, lim
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_broker_that_is_asked_to_stop_stops(unix_site: Site, number: int) -> None:
     """With exit code 0, and its socket is gone."""
-    broker = unix_site.serve()
+    broker = unix_site.serve(interpreter=True)
     path = Path(broker.address.removeprefix("unix:"))
     assert path.is_socket()
     broker.process.send_signal(number)
@@ -239,6 +239,8 @@ def test_a_broker_that_is_asked_to_stop_stops(unix_site: Site, number: int) -> N
 
 def test_what_a_broker_holds_shows_nowhere(unix_site: Site) -> None:
     """After a batch, a query and a refusal: no secret in its output, its environment or its arguments."""
+    for role in Role:
+        unix_site.serve(role, interpreter=True)
     unix_site.prepare()
     assert unix_site.query().code == 0
     assert unix_site.run(Role.INGEST, "doctor").code == 4  # the ingest host may not have the keys checked

@@ -7,8 +7,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +18,7 @@ import lake
 from keys.errors import KeysError, KeyStoreLockedError
 from lake.errors import IntegrityError, LakeError, UsageError
 from lake.gateway.doctor import DAMAGE, Doctor
+from tests import forking
 from tests import world as w
 from tests.world import World, landed, row, same_rows, table
 
@@ -267,13 +266,7 @@ print("created", seen)
 
 
 def _create(root: Path, key: Path, turn: int) -> tuple[int, str]:
-    process = subprocess.run(
-        [sys.executable, "-c", CREATE, str(root), str(key), str(turn)],
-        env={"PYTHONPATH": str(w.ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = forking.run(CREATE, root, key, turn, env={}, text=True)
     return process.returncode, process.stdout
 
 

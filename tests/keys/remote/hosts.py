@@ -26,6 +26,7 @@ from lake.clock import Clock, utc_now
 from lake.gateway.home import Home, open_keys
 from lake.gateway.keyside import KeySide
 from lake.settings import BrokerPlace, Secrets
+from tests import forking
 from tests import world as w
 
 NAMES = {role: f"{role.value}.lake.example" for role in Role}
@@ -188,27 +189,32 @@ class Brokers:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
-        self, peers: str | None = None, *place: object, name: str = "broker", step: str = "", turn: int = 1
+        self,
+        peers: str | None = None,
+        *place: object,
+        name: str = "broker",
+        step: str = "",
+        turn: int = 1,
+        interpreter: bool = False,
     ) -> BrokerProcess:
         """One that is ready; by default the test's own user is a gateway of it, over a Unix socket.
 
         Args:
             step: where it kills itself, the ``turn``-th time that it gets there.
+            interpreter: as ``python -m lake.cli.main`` instead of a fork, which kills itself nowhere.
         """
         file, log = self.folder / f"{name}.yaml", self.folder / f"{name}.log"
         file.write_text(peers or by_uid(Role.GATEWAY))
         where = place or ("--socket", self.folder / f"{name}.sock")
         command = ("serve", "broker", "--lake", self._lake, "--key-file", self._key, "--peers", file, "--json", *where)
-        source = ["-c", w.PRELUDE + SERVE, self._lake, self._key, step, turn] if step else ["-m", "lake.cli.main"]
         with log.open("a") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, *map(str, (*source, *command))],
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": stderr, "text": True}
+            if interpreter:
+                run = [sys.executable, "-m", "lake.cli.main", *map(str, command)]
+                process = subprocess.Popen(run, env=environment(), **streams)
+            else:
+                armed = (w.PRELUDE + SERVE, self._lake, self._key, step, turn)
+                process = forking.python(*armed, *command, env=environment(), **streams)
         self._started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
