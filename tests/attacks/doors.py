@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from keys.errors import KeysError
+from lake.api import Connection
 from lake.errors import LakeError
 from lake.gateway.service import GatewayService
 from lake.wire import flight_sql as wire
@@ -58,16 +59,19 @@ class Embedded:
 
     name = "embedded"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, stack: ExitStack) -> None:
         self._world = world
+        self._stack = stack
+        self._connections: dict[tuple[str, str], Connection] = {}
 
     def ask(self, user: str, purpose: str, sql: str, parameters: Parameters = ()) -> Answer:
         """Ask, and take all rows."""
-        with self._world.connect(user, purpose) as connection:
-            try:
-                return Answer(connection.sql(sql, parameters).arrow())
-            except (LakeError, KeysError) as error:
-                return Answer(None, error.code, str(error))
+        if (user, purpose) not in self._connections:
+            self._connections[user, purpose] = self._stack.enter_context(self._world.connect(user, purpose))
+        try:
+            return Answer(self._connections[user, purpose].sql(sql, parameters).arrow())
+        except (LakeError, KeysError) as error:
+            return Answer(None, error.code, str(error))
 
 
 class Service:
@@ -147,7 +151,8 @@ class Prepared(Statement):
 @contextmanager
 def embedded(world: World) -> Iterator[Door]:
     """A library on a lake."""
-    yield Embedded(world)
+    with ExitStack() as stack:
+        yield Embedded(world, stack)
 
 
 @contextmanager

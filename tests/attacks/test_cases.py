@@ -15,7 +15,7 @@ import pytest
 from tests import world as w
 from tests.attacks import cases
 from tests.attacks.cases import SAME, Case
-from tests.attacks.doors import Answer, Door, Embedded, Prepared, Service, Statement
+from tests.attacks.doors import Answer, Door, Prepared, Service, Statement, embedded
 from tests.gateway.flight.doors import opened
 from tests.gateway.served import serving
 
@@ -78,7 +78,8 @@ def doors(attacked: w.World) -> Iterator[list[Door]]:
     with ExitStack() as stack:
         service = stack.enter_context(serving(attacked, slice_cache=64 << 20))
         flight = stack.enter_context(opened(service))
-        yield [Embedded(attacked), Service(service), Statement(flight), Prepared(flight, 1), Prepared(flight, 2)]
+        first = stack.enter_context(embedded(attacked))
+        yield [first, Service(service), Statement(flight), Prepared(flight, 1), Prepared(flight, 2)]
 
 
 def oracle(sql: str) -> Answer:

@@ -48,25 +48,25 @@ def test_answers_are_those_over_the_permitted_rows(world: World, way: str) -> No
     everything = pa.Table.from_pylist(landed(w.known_rows()), schema)
     plain.register("everything", everything)
     answers = rows = 0
-    for _ in range(15):
-        level, scope = rng.randint(2, 4), sorted(rng.sample(w.EMPLOYEES, rng.randint(1, 4)))
-        row_filter = rng.choice(FILTERS)
-        masks = dict({MASKS[text][0]: text for text in rng.sample(sorted(MASKS), 3)}.items())
-        grant = (
-            f"{{dataset: events, purposes: [study], sensitivity: {level}, employees: {{list: {scope}}}, "
-            f'columns: [sensitivity, ts, type, app, n, big, score, title], row_filter: "{row_filter}", '
-            f"employee_id: real, masks: {{{', '.join(masks.values())}}}}}"
-        )
-        with world.open() as lake:
-            lake.apply_policy(w.POLICY.replace("quick:\n    grants: [", f"quick:\n    grants: [{grant}] #"))
-        shown = ", ".join(f"{MASKS[masks[name]][1]} AS {name}" if name in masks else name for name in VISIBLE)
-        named = ", ".join(f"'{name}'" for name in scope)
-        plain.execute(
-            f"CREATE OR REPLACE TEMP TABLE permitted AS SELECT * FROM everything "
-            f"WHERE sensitivity <= {level} AND employee IN ({named}) AND ({row_filter})"
-        )
-        plain.execute(f"CREATE OR REPLACE TEMP TABLE events AS SELECT {shown} FROM permitted")
-        with WAYS[way](world) as door:
+    with WAYS[way](world) as door:
+        for _ in range(15):
+            level, scope = rng.randint(2, 4), sorted(rng.sample(w.EMPLOYEES, rng.randint(1, 4)))
+            row_filter = rng.choice(FILTERS)
+            masks = dict({MASKS[text][0]: text for text in rng.sample(sorted(MASKS), 3)}.items())
+            grant = (
+                f"{{dataset: events, purposes: [study], sensitivity: {level}, employees: {{list: {scope}}}, "
+                f'columns: [sensitivity, ts, type, app, n, big, score, title], row_filter: "{row_filter}", '
+                f"employee_id: real, masks: {{{', '.join(masks.values())}}}}}"
+            )
+            with world.open() as lake:
+                lake.apply_policy(w.POLICY.replace("quick:\n    grants: [", f"quick:\n    grants: [{grant}] #"))
+            shown = ", ".join(f"{MASKS[masks[name]][1]} AS {name}" if name in masks else name for name in VISIBLE)
+            named = ", ".join(f"'{name}'" for name in scope)
+            plain.execute(
+                f"CREATE OR REPLACE TEMP TABLE permitted AS SELECT * FROM everything "
+                f"WHERE sensitivity <= {level} AND employee IN ({named}) AND ({row_filter})"
+            )
+            plain.execute(f"CREATE OR REPLACE TEMP TABLE events AS SELECT {shown} FROM permitted")
             for _ in range(5):
                 sql = queries.quiet(rng)
                 found, expected = door.ask("quin", "study", sql).table, plain.sql(sql).to_arrow_table()
