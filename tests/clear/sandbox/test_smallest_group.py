@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,20 +118,34 @@ QUERIES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(query=QUERIES, seed=st.integers(0, 2**32), count=st.integers(0, 60), smallest=st.integers(1, 5))
-def test_no_row_of_a_result_rests_on_fewer_people(query: Query, seed: int, count: int, smallest: int) -> None:
+@pytest.mark.parametrize("examples", [100, pytest.param(1_000, marks=pytest.mark.soak)])
+def test_no_row_of_a_result_rests_on_fewer_people(examples: int) -> None:
     """The result is exactly the groups that, counted in Python, rest on enough people, with their right figures."""
-    rows = people(random.Random(seed), count)
-    found = run(restrict(query.sql(), smallest), rows)
-    assert comparable(found) == comparable(query.expected(rows, smallest))
+
+    @settings(max_examples=examples)
+    @given(query=QUERIES, seed=st.integers(0, 2**32), count=st.integers(0, 60), smallest=st.integers(1, 5))
+    def check(query: Query, seed: int, count: int, smallest: int) -> None:
+        rows = people(random.Random(seed), count)
+        found = run(restrict(query.sql(), smallest), rows)
+        assert comparable(found) == comparable(query.expected(rows, smallest))
+
+    check()
 
 
-@settings(max_examples=100, deadline=None)
-@given(query=QUERIES, seed=st.integers(0, 2**32), smallest=st.integers(2, 5))
-def test_a_group_of_exactly_enough_goes_with_any_of_them(query: Query, seed: int, smallest: int) -> None:
+@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=pytest.mark.soak)])
+def test_a_group_of_exactly_enough_goes_with_any_of_them(examples: int) -> None:
     """Each group that rests on exactly the smallest number of people is gone once one of them is."""
-    rows = people(random.Random(seed), 60)
+
+    @settings(max_examples=examples)
+    @given(query=QUERIES, seed=st.integers(0, 2**32), smallest=st.integers(2, 5))
+    def check(query: Query, seed: int, smallest: int) -> None:
+        check_borders(query, people(random.Random(seed), 60), smallest)
+
+    check()
+
+
+def check_borders(query: Query, rows: list[Row], smallest: int) -> None:
+    """Take each member of each group that rests on exactly the smallest number away, one at a time."""
     sql, width = restrict(query.sql(), smallest), len(query.groups)
     for shown in run(sql, rows):
         key = shown[:width]

@@ -139,8 +139,15 @@ def check_finished(place: Path, template: Template, verb: Verb, scratch: Path) -
             check_erased(keys, template, verb, scratch)
 
 
+def chosen(points: list[str], *, thorough: bool) -> list[int]:
+    """Turns to die at: every point, or the first time that each kind of point is passed."""
+    turns = range(1, len(points) + 1)
+    return list(turns) if thorough else sorted({points[turn - 1]: turn for turn in reversed(turns)}.values())
+
+
+@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["once", "thorough"])
 @pytest.mark.parametrize("name", VERBS)
-def test_killed_at_every_step(template: Template, tmp_path: Path, name: str) -> None:
+def test_killed_at_every_step(template: Template, tmp_path: Path, name: str, *, thorough: bool) -> None:
     """One run for each point; then the same command again."""
     verb = VERBS[name]
     whole = tmp_path / "whole"
@@ -161,7 +168,7 @@ def test_killed_at_every_step(template: Template, tmp_path: Path, name: str) -> 
             check_finished(place, template, verb, tmp_path / f"{attempt}-{fatal}")
         shutil.rmtree(place)
 
-    faults.in_halves(kill_and_finish, range(1, len(points) + 1), tmp_path / "second-process")
+    faults.in_halves(kill_and_finish, chosen(points, thorough=thorough), tmp_path / "second-process")
 
 
 def test_there_are_many_points(template: Template, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def write(place: Path, writer: int, stop: Path, made: Path) -> None:
                 book.writelines(f"{name}\n" for name in names)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 6))])
 def test_writers_beside_operations_that_are_killed(tmp_path: Path, seed: int) -> None:
     """Two writers never fail, and each key of theirs opens, whatever was killed where beside them."""
     place, stop = tmp_path / "place", tmp_path / "stop"
