@@ -24,7 +24,7 @@ def load() -> None:
 
     for module in pkgutil.iter_modules(lake.cli.__path__, "lake.cli."):
         importlib.import_module(module.name)
-    for name in ("lake.api", "lake.gateway.broker_process", "jobs.cli", "tests.gateway.keylakes"):
+    for name in ("lake.gateway.broker_process", "jobs.cli", "tests.gateway.keylakes", "tests.gateway.elevated"):
         importlib.import_module(name)
 
 

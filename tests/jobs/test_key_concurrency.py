@@ -90,9 +90,9 @@ def ended(process: subprocess.Popen[str]) -> int:
     return int(json.loads(out.splitlines()[-1]))
 
 
-@pytest.mark.parametrize(("writers", "readers", "turns"), [(4, 4, 1), pytest.param(4, 4, 4, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("writers", "readers", "turns"), [(2, 2, 1), pytest.param(4, 4, 4, marks=pytest.mark.soak)])
 def test_nobody_else_notices(world: World, tmp_path: Path, writers: int, readers: int, turns: int) -> None:
-    """Four that land and four that read never fail while every key is replaced under them, and one person goes."""
+    """Those that land and those that read never fail while every key is replaced under them, and one person goes."""
     start = datetime.now(UTC)
 
     def clock() -> datetime:
