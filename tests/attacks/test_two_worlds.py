@@ -142,12 +142,9 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 PAIRS = [
     *((kind, "embedded") for kind in GRANTS),
-    *(
-        pytest.param(kind, "flight", marks=() if kind in {"row filter", "mask"} else pytest.mark.soak)
-        for kind in GRANTS
-    ),
+    *(pytest.param(kind, "flight", marks=() if kind == "mask" else pytest.mark.soak) for kind in GRANTS),
 ]
-"""A door adds a process and a protocol; what hides a row or a value is the same behind each of them."""
+"""A door adds a process and a protocol; what hides a row or a value is the same behind each. See also test_oracle.py."""
 
 
 @pytest.mark.parametrize(("kind", "way"), PAIRS)
