@@ -144,7 +144,7 @@ PAIRS = [
     *((kind, "embedded") for kind in GRANTS),
     *(pytest.param(kind, "flight", marks=() if kind == "mask" else pytest.mark.soak) for kind in GRANTS),
 ]
-"""A door adds a process and a protocol; what hides a row or a value is the same behind each. See also test_oracle.py."""
+"""A door adds a process and a protocol; what hides a row or a value is the same behind each; see test_oracle.py too."""
 
 
 @pytest.mark.parametrize(("kind", "way"), PAIRS)
