@@ -28,6 +28,7 @@ from lake.clock import Clock, utc_now
 from lake.errors import UsageError
 from lake.gateway import home as homes
 from lake.gateway.cancellation import Cancellation
+from lake.gateway.config import Elsewhere
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
 from lake.gateway.policies import Policies
@@ -199,13 +200,21 @@ def create(
     passphrase_file: PathLike | None = None,
     provider_file: PathLike | None = None,
     key_store: PathLike | None = None,
+    catalog_url: str = "",
+    keys_url: str = "",
 ) -> None:
-    """Make a new lake in a folder that does not exist or is empty; makes the key file if it does not exist."""
+    """Make a new lake in a folder that does not exist or is empty; makes the key file if it does not exist.
+
+    Args:
+        catalog_url, keys_url: PostgreSQL databases for the catalog and the key store, without credentials; files
+            otherwise.
+    """
     homes.create(
         Path(path),
         _secrets(key_file, passphrase_file, provider_file),
         user=operator_name(),
         key_store=Path(key_store) if key_store else None,
+        elsewhere=Elsewhere(catalog_url=catalog_url, keys_url=keys_url),
     )
 
 

@@ -151,3 +151,15 @@ class AuditUnavailableError(UnavailableError):
     """The audit log cannot record, so nothing may be read or changed."""
 
     code = "audit_unavailable"
+
+
+class LeaseHeldError(UnavailableError):
+    """Another process does this job now."""
+
+    code = "lease_held"
+
+
+class LeaseLostError(UnavailableError):
+    """This process was silent for so long that another has taken its job over; it may change nothing more."""
+
+    code = "lease_lost"

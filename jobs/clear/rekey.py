@@ -28,11 +28,14 @@ from lake.gateway.recorder import Actor
 from lake.gateway.release import release
 from lake.rules.model import DataFile
 from lake.sealed.audit import entries
+from lake.sealed.catalog.leases import Lease, Leases, holder_of
 from lake.sealed.catalog.upkeep import FileScope
 
 VERB = "rekey"
 PAGE_FILES = 64
 PAGE_BYTES = 64 * 1024 * 1024
+LEASE_SECONDS = 600
+"""For one page. On this host a lock excludes a second run, and the lease those of other hosts."""
 TRIES = 5
 """How often a page is read anew because keys or files changed under it."""
 
@@ -69,17 +72,25 @@ class Rekey:
         self._progress = progress
         self._folder = key_folder(home.root, home.config)
         self._journal = Journal(home.key_database, home.hierarchy.now, VERB)
+        self._leases = Leases(home.catalog.database)
+        self._lease: Lease | None = None
 
     def run(self, scope: FileScope) -> Operation:
         """Write every live file of a scope anew; an unfinished run of the same scope is finished.
 
         Raises:
             KeyOperationError: another rekey is running, or one of another scope is unfinished.
+            LeaseHeldError: another rekey is running on another host.
             KeysError, LakeError: what is done stays done; run the same command again.
         """
         with exclusive(self._folder, VERB):
-            operation = self._journal.begin(VERB, document(scope), "start")
-            return self._finish(operation, scope)
+            self._lease = self._leases.take(VERB, holder_of(self._home.root), LEASE_SECONDS)
+            try:
+                operation = self._journal.begin(VERB, document(scope), "start")
+                return self._finish(operation, scope)
+            finally:
+                with suppress(LakeError):  # it ends by itself
+                    self._leases.release(self._lease)
 
     def unfinished(self) -> tuple[FileScope, Operation] | None:
         """The run that was cut off, if there is one."""
@@ -136,6 +147,8 @@ class Rekey:
         raise KeyOperationError("files change too often", hint="run the command again")
 
     def _write(self, operation: Operation, page: Page, written: list[str]) -> bool:
+        assert self._lease is not None  # noqa: S101 - run took it; for the type checker
+        self._leases.renew(self._lease, LEASE_SECONDS)
         intent = self._home.recorder.record(
             REKEY_INTENT,
             self._actor,
@@ -149,7 +162,7 @@ class Rekey:
         self._home.objects.settle([file.object_key for file in new])
         sys.audit("lake.step", "rekey.objects-durable")
         pairs = [(old.file_id, file) for (old, _), file in zip(page, new, strict=True)]
-        head = self._home.upkeep.replace(pairs, key_epoch=keys.epoch)
+        head = self._home.upkeep.replace(pairs, key_epoch=keys.epoch, lease=self._lease)
         if head is None:
             return False
         written.clear()
@@ -195,9 +208,12 @@ class Rekey:
 
     def _remove(self, written: Sequence[str]) -> None:
         """Objects that no commit names; what cannot be removed now is an orphan that the sweep finds."""
-        for name in written:
-            with suppress(LakeError):
-                self._home.objects.delete(name)
+        with suppress(LakeError):
+            # A commit whose answer was lost may have been made.
+            written = self._home.catalog.unnamed(written)
+            for name in written:
+                with suppress(LakeError):
+                    self._home.objects.delete(name)
 
 
 def _partitions(page: Page) -> dict[str, dict[str, dict[str, str]]]:

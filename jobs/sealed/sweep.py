@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
+from lake.errors import LakeError
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
+from lake.sealed.catalog.leases import Leases, holder_of
 from lake.sealed.objects import StoredObject
 
 GRACE = timedelta(hours=24)
 SWEEP = "job.sweep"
+LEASE_SECONDS = 300
+RENEW_EVERY = 100
+"""Removals within one lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,29 @@ def execute(home: Home, planned: SweepPlan, actor: Actor, progress: Callable[[in
 
     Returns:
         How many were removed.
+
+    Raises:
+        LeaseHeldError: another host is sweeping.
+        LeaseLostError: this one was silent for so long that another has begun.
     """
+    leases = Leases(home.catalog.database)
+    lease = leases.take(SWEEP, holder_of(home.root), LEASE_SECONDS)
+    try:
+        return _remove(home, planned, actor, progress, lambda: leases.renew(lease, LEASE_SECONDS))
+    finally:
+        with suppress(LakeError):  # it ends by itself
+            leases.release(lease)
+
+
+def _remove(
+    home: Home, planned: SweepPlan, actor: Actor, progress: Callable[[int], None], renew: Callable[[], None]
+) -> int:
     home.recorder.record(SWEEP, actor, {"files": len(planned.orphans), "bytes": planned.bytes})
     live = _needed(home, timedelta())
     removed = 0
-    for orphan in planned.orphans:
+    for position, orphan in enumerate(planned.orphans):
+        if position % RENEW_EVERY == 0:
+            renew()
         if orphan.key in live:
             continue
         home.objects.delete(orphan.key)

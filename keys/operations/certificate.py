@@ -57,20 +57,23 @@ def issue(keeper: Keeper, operation: Operation) -> str:
 
 
 def _horizon(keeper: Keeper, operation: Operation) -> dict[str, Any]:
-    """When what the provider may still hold is gone too; ``after`` is null as long as nobody has said for how long."""
+    """When what provider and database may still hold is gone too; ``after`` is null until somebody says how long."""
     waits: list[datetime] = []
     for name in operation.detail["roots"]:
         waits += keeper.hierarchy.provider.describe(name).gone_after.values()
     waited = max(waits, default=None)
     finished = datetime.fromtimestamp(operation.updated_at / 1_000_000, UTC)
     after = None
-    if keeper.snapshot_days is not None:
-        after = max(filter(None, (waited, finished + timedelta(days=keeper.snapshot_days))))
-    return {
+    if keeper.snapshot_days is not None and keeper.archive_days is not None:
+        kept = max(keeper.snapshot_days, keeper.archive_days)
+        after = max(filter(None, (waited, finished + timedelta(days=kept))))
+    horizon = {
         "provider_destroys_at": None if waited is None else waited.isoformat(),
         "provider_snapshot_days": keeper.snapshot_days,
         "after": None if after is None else after.isoformat(),
     }
+    # A file's overwritten wraps are gone; a server's stay in its log and in what it archives of that.
+    return horizon if keeper.archive_days == 0 else horizon | {"database_archive_days": keeper.archive_days}
 
 
 def open_certificate(note: str, notes: NoteVerifier) -> dict[str, Any]:

@@ -25,10 +25,12 @@ class Keeper:
     Attributes:
         folder: where the lock of key operations lies.
         fence: makes the catalog refuse commits whose keys were read before this key epoch.
-        checkpoint: brings the database's write-ahead log into its file and empties it.
+        checkpoint: takes what was overwritten out of the database: of a file and its log, or of a server's tables.
         provider_files: files of a provider that has some (the local one's sealed store), for backups.
         page: KEKs of one commit of a sweep.
         snapshot_days: how long the key service keeps backups of its own; None if nobody has said.
+        archive_days: how long copies and the archived log of the database's server are kept; None if nobody has said,
+            and 0 for a file, which has neither.
     """
 
     hierarchy: Hierarchy
@@ -43,6 +45,7 @@ class Keeper:
     progress: Progress = lambda _: None
     page: int = PAGE
     snapshot_days: int | None = None
+    archive_days: int | None = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("keys are not pickled")

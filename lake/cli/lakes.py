@@ -14,6 +14,8 @@ def register(subparsers: args.Subparsers) -> None:
     """Add the commands."""
     init = args.command(subparsers, "init", "make a new lake", "lake init --lake ./mylake --key-file ~/mylake.key")
     init.add_argument("--key-store", metavar="DIR", help="folder for the key store (default: inside the lake)")
+    init.add_argument("--catalog-url", default="", metavar="URL", help="PostgreSQL database of the catalog")
+    init.add_argument("--keys-url", default="", metavar="URL", help="PostgreSQL database of the key store")
     init.set_defaults(run=_init)
     status = args.command(subparsers, "status", "show what the lake holds", "lake status --lake ./mylake --json")
     status.set_defaults(run=_status)
@@ -38,6 +40,8 @@ def _init(arguments: argparse.Namespace) -> int:
         passphrase_file=paths.passphrase_file,
         provider_file=paths.provider_file,
         key_store=arguments.key_store,
+        catalog_url=arguments.catalog_url,
+        keys_url=arguments.keys_url,
     )
     if fresh:
         say(f"made the key file {paths.key_file}: keep a copy apart from the lake; without it nothing can be read")

@@ -161,7 +161,8 @@ class Admissions:
             query = guard.admit(statement, columns)
             sql = _restricted(statement, query, allowed, session)
         now = self._now()
-        with tracing.step("plan", tables=len(query.tables)) as span:
+        # Of all tables from one snapshot: what was committed together is seen together.
+        with tracing.step("plan", tables=len(query.tables)) as span, self._home.catalog.database.snapshot():
             planned = self._planned(query, allowed, now)
             span.say(files=sum(len(one.files) for one in planned.values()))
         sql = f"EXPLAIN {sql}" if query.explain else sql

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -36,6 +37,7 @@ from lake.sealed.audit.log import AuditLog
 from lake.sealed.catalog.catalog import Catalog
 from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.draft import Draft
 from lake.sealed.catalog.fence import GENERATION, read_fence
 from lake.sealed.catalog.upkeep import Upkeep
 from lake.sealed.objects import ObjectStore
@@ -60,9 +62,18 @@ class Home:
         self.clock = clock
         self.objects: ObjectStore = places.object_store(root, config)
         self.snapshot_days: int | None = None
+        self.archive_days: int | None = None
         self.keys = keys
         self.key_store, self.control, self.broker = keys.store, keys.control, keys.broker
         database = places.checked(places.catalog_database(root, config))
+        try:
+            self._build(database)
+        except BaseException:
+            database.close()
+            raise
+
+    def _build(self, database: Database) -> None:
+        root, config, clock = self.root, self.config, self.clock
         self.catalog = Catalog(database, self.control.catalog_mac, clock)
         self.catalog.check_anchor(*self.key_store.anchor("catalog"))
         self.upkeep = Upkeep(self.catalog)
@@ -101,7 +112,7 @@ class Home:
         except BaseException:
             keys.close()
             raise
-        home.snapshot_days = key_services.snapshot_days(secret)
+        home.snapshot_days, home.archive_days = key_services.copies_kept(secret)
         return home
 
     @property
@@ -195,6 +206,9 @@ def create(
         UsageError: ``root`` is not empty.
     """
     root = root.absolute()
+    place = layout.KEYS if key_store is None else str(key_store.absolute())
+    config = LakeConfig(secrets.token_hex(16), timestamp(clock()), "", place, **asdict(elsewhere or Elsewhere()))
+    places.check(config)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} exists and is not an empty folder", hint="choose another place for the lake")
     fresh = secret.key_file is not None and secret.passphrase_file is None and secret.provider_file is None
@@ -205,26 +219,38 @@ def create(
     root.parent.mkdir(parents=True, exist_ok=True)
     draft = root.with_name(f".{root.name}.{secrets.token_hex(8)}")
     draft.mkdir(mode=0o700)
-    place = layout.KEYS if key_store is None else str(key_store.absolute())
-    config = LakeConfig(secrets.token_hex(16), timestamp(clock()), "", place, **asdict(elsewhere or Elsewhere()))
     leftovers = [draft] if key_store is None or key_store.exists() else [draft, key_store]
+    made: list[Draft] = []
+    there = False
     try:
-        _fill(draft, config, opened, service, clock)
+        _fill(draft, config, opened, service, clock, made=made)
         with Home.open(draft, secret, clock=clock) as home:
             home.recorder.record(entries.CREATED, home.actor(user), {"lake": home.config.lake})
             home.recorder.record_keys(home.actor(user), home.broker.take_events())
+        sys.audit("lake.step", "init.filled")
+        for tables in made:
+            tables.finish()
+        sys.audit("lake.step", "init.finished")
         if root.exists():
             root.rmdir()
         draft.rename(root)
+        there = True
         descriptor = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except BaseException:
-        for folder in leftovers:
-            shutil.rmtree(folder, ignore_errors=True)
+        if not there:
+            for tables in made:
+                with suppress(LakeError):  # the next 'lake init' clears what is left
+                    tables.discard()
+            for folder in leftovers:
+                shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        for tables in made:
+            tables.close()
 
 
 def _fill(
@@ -233,6 +259,8 @@ def _fill(
     secret: unlock.UnlockSecret | None,
     service: key_services.KeyService | None,
     clock: Clock,
+    *,
+    made: list[Draft],
 ) -> None:
     folder = places.key_folder(draft, config)
     provider: KeyProvider
@@ -244,18 +272,18 @@ def _fill(
         local_provider.initialise(folder, secret, config.lake)
         provider = local_provider.LocalProvider(folder, secret)
     provider.create(ROOT_NAMES)
-    key_database = places.key_database(draft, config, create=True)
-    places.upgrade(key_database)
+    made.append(places.key_draft(draft, config))
+    sys.audit("lake.step", "init.keys-migrated")
+    key_database = made[-1].database
     store = KeyStore(key_database)
     now = int(clock().timestamp() * 1_000_000)
     roots = [RootRow(name, provider.describe(name).current, KeyState.ENABLED, now) for name in ROOT_NAMES]
     store.create(provider.kind, roots, new_control_secrets(config.lake, provider))
     control = ControlKeys(config.lake, store, provider)
-    key_database.close()
+    sys.audit("lake.step", "init.keys-made")
+    made.append(places.catalog_draft(draft, config))
+    sys.audit("lake.step", "init.catalog-migrated")
     provider.close()
-    catalog = places.catalog_database(draft, config, create=True)
-    places.upgrade(catalog)
-    catalog.close()
     signer = control.signer(layout.audit_origin(config.lake))
     AuditLog.create(draft / layout.AUDIT, signer)
     write_config(draft, replace(config, audit_key=signer.verifier_key))
@@ -266,8 +294,12 @@ def open_keys(root: Path, secret: Secrets, *, clock: Clock = utc_now, limits: Br
     config = read_config(root)
     database = places.checked(places.key_database(root, config))
     folder = places.key_folder(root, config)
-    provider = key_services.open_provider(KeyStore(database).provider(), folder, config.lake, secret)
-    return open_here(config, provider, database, clock=clock, limits=limits)
+    try:
+        provider = key_services.open_provider(KeyStore(database).provider(), folder, config.lake, secret)
+        return open_here(config, provider, database, clock=clock, limits=limits)
+    except BaseException:
+        database.close()
+        raise
 
 
 def upgrade(root: Path) -> None:
@@ -275,5 +307,7 @@ def upgrade(root: Path) -> None:
     config = read_config(root)
     for find in (places.key_database, places.catalog_database):
         database = find(root, config)
-        places.upgrade(database)
-        database.close()
+        try:
+            places.upgrade(database)
+        finally:
+            database.close()

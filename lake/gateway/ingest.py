@@ -171,9 +171,8 @@ class Ingest:
             sys.audit("lake.step", "ingest.announced")
             head = self._land_files(record, files, issued)
         except (LakeError, KeysError):
-            with suppress(LakeError):  # the commit may have been made although its answer was lost
-                if self._landed(delivery.dataset, report.batch_id) is None:
-                    self._remove([file.object_key for file, _ in files])
+            with suppress(LakeError):  # the commit may have been made, or be under way, although its answer was lost
+                self._remove(self._home.catalog.unnamed([file.object_key for file, _ in files]))
             raise
         if head is None:  # another process has landed the same batch meanwhile
             self._remove([file.object_key for file, _ in files])

@@ -21,17 +21,24 @@ from lake.rules.document import Node, read_document
 from lake.settings import Secrets
 
 LOCAL = "local"
+_KEPT = ("snapshots_kept", "database_archive_kept")
 PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 MOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyService:
-    """A provider file that was read: the kind, how to connect for a lake, and for how long its backups are kept."""
+    """A provider file that was read: the kind, how to connect for a lake, and for how long copies are kept.
+
+    Attributes:
+        snapshot_days: of what the service holds.
+        archive_days: of the database in which the key store lies, if that is PostgreSQL: backups and archived log.
+    """
 
     kind: str
     connect: Callable[[str], KeyProvider]
     snapshot_days: int | None
+    archive_days: int | None = None
 
 
 def load_secret(paths: Secrets) -> unlock.UnlockSecret:
@@ -99,9 +106,12 @@ def provider_files(provider: KeyProvider, folder: Path) -> dict[str, bytes]:
     return {local_provider.STORE: (folder / local_provider.STORE).read_bytes()}
 
 
-def snapshot_days(secret: Secrets) -> int | None:
-    """For how long the key service keeps backups of its own, if the provider file says so."""
-    return None if secret.provider_file is None else read_service(secret.provider_file).snapshot_days
+def copies_kept(secret: Secrets) -> tuple[int | None, int | None]:
+    """For how many days copies of what the key service holds, and of the database, are kept, if its file says so."""
+    if secret.provider_file is None:
+        return None, None
+    service = read_service(secret.provider_file)
+    return service.snapshot_days, service.archive_days
 
 
 def read_service(path: Path) -> KeyService:
@@ -124,7 +134,7 @@ def read_service(path: Path) -> KeyService:
 
 
 def _fields(document: Node, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Node]:
-    return document.mapping(required=("kind", *required), optional=(*optional, "prefix", "snapshots_kept"))
+    return document.mapping(required=("kind", *required), optional=(*optional, "prefix", *_KEPT))
 
 
 def _prefix(fields: dict[str, Node]) -> Callable[[str], str]:
@@ -133,8 +143,10 @@ def _prefix(fields: dict[str, Node]) -> Callable[[str], str]:
     return lambda lake: given or f"tlake-{lake}-"
 
 
-def _days(fields: dict[str, Node]) -> int | None:
-    return fields["snapshots_kept"].days() if "snapshots_kept" in fields else None
+def _days(fields: dict[str, Node]) -> tuple[int | None, int | None]:
+    """Of the service's snapshots, and of the database's archive."""
+    snapshots, archive = (fields[name].days() if name in fields else None for name in _KEPT)
+    return snapshots, archive
 
 
 def _seconds(fields: dict[str, Node]) -> float:
@@ -177,7 +189,7 @@ def _openbao(document: Node, beside: Path) -> KeyService:
             )
         )
 
-    return KeyService("openbao", _with_extra(connect, "openbao"), _days(fields))
+    return KeyService("openbao", _with_extra(connect, "openbao"), *_days(fields))
 
 
 def _aws_kms(document: Node, _beside: Path) -> KeyService:
@@ -205,7 +217,7 @@ def _aws_kms(document: Node, _beside: Path) -> KeyService:
             )
         )
 
-    return KeyService("aws-kms", _with_extra(connect, "aws"), _days(fields))
+    return KeyService("aws-kms", _with_extra(connect, "aws"), *_days(fields))
 
 
 def _pkcs11(document: Node, beside: Path) -> KeyService:
@@ -220,7 +232,7 @@ def _pkcs11(document: Node, beside: Path) -> KeyService:
 
         return Pkcs11Provider(Pkcs11Config(module, label, pin_file, prefix(lake)))
 
-    return KeyService("pkcs11", _with_extra(connect, "pkcs11"), _days(fields))
+    return KeyService("pkcs11", _with_extra(connect, "pkcs11"), *_days(fields))
 
 
 def _with_extra(connect: Callable[[str], KeyProvider], extra: str) -> Callable[[str], KeyProvider]:

@@ -59,6 +59,7 @@ class KeyKeeping(KeyPlans):
             progress,
             # A provider file may be named although the lake has a key store of its own: it says nothing about that.
             snapshot_days=None if isinstance(home.provider, local_provider.LocalProvider) else home.snapshot_days,
+            archive_days=0 if home.key_database.is_sqlite else home.archive_days,
         )
 
     @contextmanager
@@ -150,7 +151,8 @@ class KeyKeeping(KeyPlans):
         """Destroy every key of employees for good, and certify it.
 
         Args:
-            copies_kept: days for which copies of what the provider holds are kept; default: what its file says.
+            copies_kept: days for which copies of what the provider holds, and of a server's database, are kept;
+                default: what its file says.
 
         Returns:
             The operation and the signed certificate.
@@ -184,7 +186,10 @@ class KeyKeeping(KeyPlans):
 
     def certificate(self, operation: Operation, *, copies_kept: int | None = None) -> str:
         """The signed certificate of a finished shredding."""
-        keeper = self.keeper if copies_kept is None else replace(self.keeper, snapshot_days=copies_kept)
+        keeper = self.keeper
+        if copies_kept is not None:
+            archive = keeper.archive_days if self._home.key_database.is_sqlite else copies_kept
+            keeper = replace(keeper, snapshot_days=copies_kept, archive_days=archive)
         return certificate.issue(keeper, operation)
 
     def verify(self) -> dict[str, int]:

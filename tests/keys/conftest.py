@@ -33,7 +33,10 @@ from keys.receipts import INTENT, Receipt
 from keys.refs import DekRequest, FileBinding, KeyState, PartitionRef, SubjectRef
 from keys.rows import BucketPlace, KekName, KekRow, RootRow
 from keys.signing import NoteSigner, NoteVerifier
+from lake.sealed.catalog import migrate
 from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.draft import Draft
+from lake.sealed.catalog.postgresql import parse_address
 from tests import forking
 from tests.keys.tree import Tree
 
@@ -200,14 +203,43 @@ def folder(tmp_path: Path, secret: unlock.UnlockSecret) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path, secret: unlock.UnlockSecret) -> Iterator[World]:
+def kind() -> str:
+    """The database of the key store; a module may name others."""
+    return "sqlite"
+
+
+@pytest.fixture
+def key_database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty key store."""
+    if kind == "sqlite":
+        database = Database.sqlite(tmp_path / "keystore.db", "key store", create=True)
+        tables.metadata.create_all(database.engine)
+        yield database
+        database.close()
+        return
+    server = request.getfixturevalue("postgres")
+    name = server.copy_of("keys", lambda empty: _fill_template(server.url(empty)))
+    database = Database.postgresql(parse_address(server.url(name), "lake_keys"), "key store")
+    yield database
+    database.close()
+    server.drop(name)
+
+
+def _fill_template(url: str) -> None:
+    address = parse_address(url, "lake_keys")
+    made = Draft(Database.postgresql(address, "key store"), migrate.KEY_STORE_MIGRATIONS, address)
+    made.finish()
+    made.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, secret: unlock.UnlockSecret, key_database: Database) -> World:
     """A new lake's key side."""
     folder = tmp_path / "keys"
     local.initialise(folder, secret, LAKE)
     provider = local.LocalProvider(folder, secret)
     provider.create(ROOT_NAMES)
-    database = Database.sqlite(tmp_path / "keystore.db", "key store", create=True)
-    tables.metadata.create_all(database.engine)
+    database = key_database
     store = KeyStore(database)
     made: list[World] = []
     rows = [RootRow(name, 1, KeyState.ENABLED, 0) for name in ROOT_NAMES]
@@ -217,8 +249,7 @@ def world(tmp_path: Path, secret: unlock.UnlockSecret) -> Iterator[World]:
     notes = NoteVerifier([signer.verifier_key])
     broker = Broker(hierarchy, store, origin=ORIGIN, notes=notes, clock=lambda: made[0].now)
     made.append(World(folder, secret, database, provider, store, Changes(database), hierarchy, broker, signer))
-    yield made[0]
-    database.close()
+    return made[0]
 
 
 @pytest.fixture

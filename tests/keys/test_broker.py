@@ -16,6 +16,12 @@ from keys.errors import KeyIntegrityError, KeysError, KeyStateError, ReceiptRefu
 from keys.keystore import KeyStore
 
 
+@pytest.fixture(name="kind", params=["sqlite", "postgresql"])
+def _kind(request):
+    """On each database in turn."""
+    return request.param
+
+
 @pytest.fixture
 def people(world):
     """Two employees."""

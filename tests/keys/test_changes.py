@@ -16,6 +16,12 @@ from keys.rows import KekScope, RootRow
 PLACE = (3, 7)
 
 
+@pytest.fixture(name="kind", params=["sqlite", "postgresql"])
+def _kind(request):
+    """On each database in turn."""
+    return request.param
+
+
 @pytest.fixture
 def people(world):
     """Two employees of one bucket with a KEK each of levels 3 and 4."""

@@ -16,6 +16,12 @@ from keys.rows import values_of
 from tests.keys.operations.watched import Watched
 
 
+@pytest.fixture(name="kind", params=["sqlite", "postgresql"])
+def _kind(request):
+    """On each database in turn."""
+    return request.param
+
+
 @pytest.fixture
 def people(world):
     """Two employees of one bucket, who have bucket keys and one KEK for each level."""

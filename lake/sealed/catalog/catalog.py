@@ -225,30 +225,27 @@ class Catalog:
 
     def select(self, selection: Selection) -> list[tuple[DataFile, int]]:
         """Live files that the selection admits, each with its employee's number, in order of employee and time."""
-        files = tables.files.c
-        query = sa.select(tables.files).where(
-            files.dataset == selection.dataset,
-            files.removed_seq.is_(None),
-            files.sensitivity.in_(sorted(selection.sensitivities)),
-        )
         numbers = selection.numbers
         few = numbers is not None and len(numbers) <= IN_LIST
-        # Without statistics SQLite takes the index on times, however few the employees: an expression has no index.
-        first_ts, last_ts = (files.first_ts + 0, files.last_ts + 0) if few else (files.first_ts, files.last_ts)
-        if selection.first is not None or selection.last is not None:
-            # The index on times begins with the last one, so a bound below all of them makes it usable.
-            query = query.where(last_ts >= microseconds(selection.first or _EARLIEST))
-        if selection.last is not None:
-            query = query.where(first_ts <= microseconds(selection.last))
-        if numbers is not None and few:
-            query = query.where(files.number.in_(sorted(numbers)))
-        query = query.order_by(files.number, files.first_ts, files.file_id)
+        found: list[tuple[DataFile, int]] = []
         with self.database.reading() as connection:
-            return [
-                (data_file(row), row.number)
-                for row in connection.execute(query)
-                if numbers is None or row.number in numbers
-            ]
+            for span in tables.SPANS:
+                rows = connection.execute(_of_span(selection, span, few=few))
+                found += [(data_file(row), row.number) for row in rows if numbers is None or row.number in numbers]
+        found.sort(key=lambda item: (item[1], item[0].first_ts, item[0].file_id))
+        return found
+
+    def unnamed(self, keys: Sequence[str]) -> list[str]:
+        """Those of these objects that no row names, and none will: every commit under way has ended before.
+
+        A commit whose answer was lost may still be made. As a writer, this waits for it.
+        """
+        named: set[str] = set()
+        with self.database.writing() as connection:
+            for part in chunks(keys):
+                where = tables.files.c.object_key.in_(part)
+                named |= set(connection.execute(sa.select(tables.files.c.object_key).where(where)).scalars())
+        return [key for key in keys if key not in named]
 
     def object_keys(self, removed_after: datetime | None = None) -> set[str]:
         """Keys of the objects that are still needed: of live files, and of those removed after a moment.
@@ -271,8 +268,8 @@ class Catalog:
                 files.dataset,
                 files.sensitivity,
                 sa.func.count().label("files"),
-                sa.func.sum(files.rows).label("rows"),
-                sa.func.sum(files.length).label("bytes"),
+                _sum(files.rows).label("rows"),
+                _sum(files.length).label("bytes"),
                 sa.func.count(sa.distinct(files.number)).label("employees"),
                 sa.func.min(files.first_ts).label("first"),
                 sa.func.max(files.last_ts).label("last"),
@@ -295,8 +292,8 @@ class Catalog:
             sa.select(
                 *by,
                 sa.func.count().label("files"),
-                sa.func.sum(files.rows).label("rows"),
-                sa.func.sum(files.length).label("bytes"),
+                _sum(files.rows).label("rows"),
+                _sum(files.length).label("bytes"),
             )
             .where(files.removed_seq.is_(None))
             .group_by(*by)
@@ -314,3 +311,29 @@ class Catalog:
             }
             gone = connection.execute(sa.select(sa.func.count()).select_from(tables.removals)).scalar_one()
         return found | {"files": found["files"] - gone}
+
+
+def _of_span(selection: Selection, span: str, *, few: bool) -> sa.Select[Any]:
+    """The files of one span, by employees if they are few, else by time."""
+    files = tables.files.c
+    query = sa.select(tables.files).where(
+        tables.of_span(span),
+        files.dataset == selection.dataset,
+        files.sensitivity.in_(sorted(selection.sensitivities)),
+        files.last_ts >= microseconds(selection.first or _EARLIEST),
+    )
+    if selection.last is not None:
+        last, (_, most) = microseconds(selection.last), tables.SPANS[span]
+        query = query.where(files.first_ts <= last)
+        if most is not None:
+            query = query.where(files.last_ts <= last + most)
+    if few:
+        query = query.where(files.number.in_(sorted(selection.numbers or ())))
+    # Without statistics SQLite takes any of them.
+    index = f"ix_files_{'person' if few else 'time'}_{span}"
+    return query.with_hint(tables.files, f"INDEXED BY {index}", "sqlite")
+
+
+def _sum(column: sa.Column[Any]) -> sa.ColumnElement[int]:
+    """A sum of whole numbers as one: PostgreSQL's sum of large ones is a decimal number."""
+    return sa.cast(sa.func.sum(column), sa.BigInteger)

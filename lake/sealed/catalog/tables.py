@@ -66,6 +66,34 @@ batches = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False, index=True),
 )
 
+_HOUR = 3_600_000_000
+SPANS: dict[str, tuple[int, int | None]] = {
+    "hour": (-1, _HOUR),
+    "day": (_HOUR, 24 * _HOUR),
+    "month": (24 * _HOUR, 31 * 24 * _HOUR),
+    "more": (31 * 24 * _HOUR, None),
+}
+"""Live files by the time between first and last row: longer than the first bound, at most the second; microseconds.
+
+Of files that are not longer than a bound, those that begin before a moment end before that moment and the bound: so an
+index on ends finds what overlaps a time, and does not look at all that came later.
+"""
+
+
+def of_span(name: str) -> sa.TextClause:
+    """Which files have a span; in these very words, as an index has them."""
+    longer, most = SPANS[name]
+    words = f"removed_seq IS NULL AND last_ts - first_ts > {longer}"
+    return sa.text(words if most is None else f"{words} AND last_ts - first_ts <= {most}")
+
+
+def _by_span(kind: str, *columns: str) -> list[sa.Index]:
+    return [
+        sa.Index(f"ix_files_{kind}_{name}", *columns, sqlite_where=of_span(name), postgresql_where=of_span(name))
+        for name in SPANS
+    ]
+
+
 files = sa.Table(
     "files",
     metadata,
@@ -91,8 +119,9 @@ files = sa.Table(
     sa.Column("kek_id", sa.String(32), nullable=False),
     sa.Column("kek_version", sa.Integer, nullable=False),
     sa.Column("wrapped_dek", sa.LargeBinary, nullable=True, unique=True),
-    sa.Index("ix_files_partition", "dataset", "number", "sensitivity", "month"),
-    sa.Index("ix_files_time", "dataset", "last_ts", "first_ts"),
+    *_by_span("time", "dataset", "last_ts", "first_ts"),
+    *_by_span("person", "dataset", "number", "last_ts", "first_ts"),
+    sa.Index("ix_files_number", "number"),
     sa.Index("ix_files_kek", "kek_id", "kek_version"),
 )
 
@@ -121,6 +150,16 @@ marks = sa.Table(
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 """Numbers that only grow, outside the chain: the fence (see upkeep.py)."""
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("holder", sa.String(200), nullable=False),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+)
+"""Who does a job now, outside the chain as it is no content; see leases.py."""
 
 CHAINED = (contracts, policies, directory, actors, batches, files, removals, elevations)
 """Tables whose rows the commits account for; see chain.py."""

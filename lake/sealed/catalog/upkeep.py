@@ -17,6 +17,7 @@ from lake.rules.model import DataFile
 from lake.sealed.catalog import chain, tables
 from lake.sealed.catalog.catalog import Catalog
 from lake.sealed.catalog.fence import check_fence, move_fence
+from lake.sealed.catalog.leases import Lease, check_lease
 from lake.sealed.catalog.rows import chunks, data_file, file_row, microseconds
 
 PAIRS = 500
@@ -156,21 +157,27 @@ class Upkeep:
         with self._database.writing() as connection:
             return connection.execute(statement, parameters).rowcount
 
-    def replace(self, pairs: Sequence[tuple[str, DataFile]], *, key_epoch: int) -> chain.Head | None:
+    def replace(
+        self, pairs: Sequence[tuple[str, DataFile]], *, key_epoch: int, lease: Lease | None = None
+    ) -> chain.Head | None:
         """Put new files in the place of live ones, in one commit: a query sees the old ones or the new ones.
 
         Args:
             pairs: the id of the file that goes, and the file that comes, which holds the same rows.
             key_epoch: when the KEKs of the new files were read.
+            lease: under which this is done.
 
         Returns:
             None if one of the old files is live no more; nothing was changed then.
 
         Raises:
             StaleKeysError: a KEK was retired since: wrap the DEKs anew.
+            LeaseLostError: another process has taken the lease over.
         """
         gone = [old for old, _ in pairs]
         with self._database.writing() as connection:
+            if lease is not None:
+                check_lease(connection, lease)
             check_fence(connection, key_epoch)
             rows = {}
             for part in chunks(gone):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,13 +13,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from lake.rules.model import DataFile, Partition, Subject
-from lake.sealed.catalog import tables
+from lake.sealed.catalog import migrate, tables
 from lake.sealed.catalog.catalog import BatchRecord, Catalog
 from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
+from lake.sealed.catalog.draft import Draft
 from lake.sealed.catalog.elevations import ElevationRow, add_row
+from lake.sealed.catalog.postgresql import parse_address
 from lake.sealed.catalog.upkeep import Upkeep
 
 MAC_KEY = b"m" * 32
@@ -33,13 +35,41 @@ def mac(message: bytes) -> bytes:
     return hmac.digest(MAC_KEY, message, "sha256")
 
 
-def open_catalog(path: Path) -> Catalog:
-    """The catalog at a path, made if it is not there."""
-    new = not path.exists()
-    database = Database.sqlite(path, "catalog", create=True)
+Place = Path | str
+"""A file, or the URL of a PostgreSQL database."""
+
+
+def open_database(place: Place) -> Database:
+    """The database of a catalog, made if it is a file that is not there."""
+    if str(place).startswith("postgresql"):
+        return Database.postgresql(parse_address(str(place), "lake_catalog"), "catalog")
+    new = not Path(place).exists()
+    database = Database.sqlite(Path(place), "catalog", create=True)
     if new:
         tables.metadata.create_all(database.engine)
-    return Catalog(database, mac, lambda: datetime(2026, 3, 14, tzinfo=UTC))
+    return database
+
+
+def open_catalog(place: Place) -> Catalog:
+    """The catalog at a place."""
+    return Catalog(open_database(place), mac, lambda: datetime(2026, 3, 14, tzinfo=UTC))
+
+
+def empty_place(kind: str, request: pytest.FixtureRequest, folder: Path) -> Place:
+    """Where an empty catalog lies, on the database of this kind."""
+    if kind == "sqlite":
+        return folder / "catalog.db"
+    server = request.getfixturevalue("postgres")
+    name = server.copy_of("catalog", lambda database: _fill_template(server.url(database)))
+    request.addfinalizer(lambda: server.drop(name))
+    return str(server.url(name))
+
+
+def _fill_template(url: str) -> None:
+    address = parse_address(url, "lake_catalog")
+    made = Draft(Database.postgresql(address, "catalog"), migrate.CATALOG_MIGRATIONS, address)
+    made.finish()
+    made.close()
 
 
 def data_file(
@@ -100,13 +130,17 @@ def remove_a_file(catalog: Catalog) -> None:
     Upkeep(catalog).replace([(old.file_id, new)], key_epoch=1)
 
 
-def dump(path: Path) -> list[str]:
-    """The logical content of a database, sorted."""
-    connection = sqlite3.connect(path)
-    try:
-        return sorted(connection.iterdump())
-    finally:
-        connection.close()
+def dump(place: Place) -> list[str]:
+    """Every row of a catalog, sorted."""
+    database = open_database(place)
+    with database.reading() as connection:
+        rows = [
+            f"{table.name} {tuple(row)}"
+            for table in tables.metadata.sorted_tables
+            for row in connection.execute(sa.select(table))
+        ]
+    database.close()
+    return sorted(rows)
 
 
 def run_child(source: str, *arguments: object) -> subprocess.Popen[str]:
@@ -115,6 +149,7 @@ def run_child(source: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", source, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -123,12 +158,12 @@ def run_child(source: str, *arguments: object) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the catalog lies."""
+    """Where the catalog lies: a file, for tests that are about files or change one by plain SQL."""
     return tmp_path / "catalog.db"
 
 
 @pytest.fixture
-def catalog(path: Path) -> Iterator[Catalog]:
+def catalog(path: Place) -> Iterator[Catalog]:
     """A filled catalog."""
     opened = open_catalog(path)
     fill(opened)
@@ -149,20 +184,32 @@ def batch() -> Callable[..., BatchRecord]:
 
 
 @pytest.fixture
+def filling() -> Callable[[Catalog], None]:
+    """Makes commits of every kind: `fill`."""
+    return fill
+
+
+@pytest.fixture
 def event() -> Callable[[Catalog, str, str], Head]:
     """Adds an event of break-glass: `elevate`."""
     return elevate
 
 
 @pytest.fixture
-def opened() -> Callable[[Path], Catalog]:
+def place() -> Callable[[str, pytest.FixtureRequest, Path], Place]:
+    """Finds a place on a kind of database: `empty_place`."""
+    return empty_place
+
+
+@pytest.fixture
+def opened() -> Callable[[Place], Catalog]:
     """Opens a catalog: `open_catalog`."""
     return open_catalog
 
 
 @pytest.fixture
-def dumped() -> Callable[[Path], list[str]]:
-    """The logical content: `dump`."""
+def dumped() -> Callable[[Place], list[str]]:
+    """Every row: `dump`."""
     return dump
 
 

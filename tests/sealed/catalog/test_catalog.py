@@ -18,10 +18,9 @@ from lake.sealed.catalog.rows import microseconds, moment
 
 LANDING = """
 import sys
-from pathlib import Path
 from conftest import batch_record, data_file, open_catalog
 
-catalog = open_catalog(Path(sys.argv[1]))
+catalog = open_catalog(sys.argv[1])
 files = [(data_file(f"{sys.argv[2]}-{number}"), 0) for number in range(20)]
 head = catalog.land(batch_record("contested"), files, key_epoch=1)
 print("won" if head else "again")
@@ -29,11 +28,10 @@ print("won" if head else "again")
 
 ENTERING = """
 import sys
-from pathlib import Path
 from conftest import open_catalog
 from lake.rules.model import Subject
 
-catalog = open_catalog(Path(sys.argv[1]))
+catalog = open_catalog(sys.argv[1])
 offset = int(sys.argv[2])
 won = 0
 for number in range(10, 20):
@@ -44,11 +42,10 @@ print(won)
 
 CRASHING = """
 import os, signal, sys
-from pathlib import Path
 from conftest import batch_record, data_file, open_catalog
 from sqlalchemy import event
 
-catalog = open_catalog(Path(sys.argv[1]))
+catalog = open_catalog(sys.argv[1])
 seen = 0
 
 def stop(*_):
@@ -62,6 +59,12 @@ catalog.land(batch_record("crashing"), [(data_file(f"crash-{number}"), 0) for nu
 """
 
 ALL = Selection("desktop", frozenset({1, 2, 3, 4}))
+
+
+@pytest.fixture(name="path", params=["sqlite", "postgresql"])
+def _path(request, tmp_path, place):
+    """Where the catalog lies, on each database in turn."""
+    return place(request.param, request, tmp_path)
 
 
 def test_everything_comes_back_as_it_was_put(catalog, file, batch):
@@ -190,9 +193,9 @@ selections = st.builds(
 
 
 @pytest.fixture
-def empty(tmp_path, opened):
+def empty(path, opened):
     """A catalog without rows."""
-    made = opened(tmp_path / "empty.db")
+    made = opened(path)
     yield made
     made.database.close()
 
