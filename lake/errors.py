@@ -163,3 +163,15 @@ class LeaseLostError(UnavailableError):
     """This process was silent for so long that another has taken its job over; it may change nothing more."""
 
     code = "lease_lost"
+
+
+class StoreRefusedError(LakeError):
+    """The object store answers, and will not do it until somebody sets something right: rights, clock, bucket."""
+
+    code = "store_refused"
+
+
+class ObjectRetainedError(LakeError):
+    """The object store keeps an object on purpose: it is locked until a date, or held."""
+
+    code = "object_retained"

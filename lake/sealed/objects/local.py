@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lake.errors import IntegrityError, UnavailableError
 from lake.rules.layout import DATA
-from lake.sealed.objects import Location, StoredObject
+from lake.sealed.objects import Location, Part, StoredObject, Upload
 
 
 class LocalStore:
@@ -59,6 +59,17 @@ class LocalStore:
         except OSError:
             raise UnavailableError(f"the object {key} cannot be read") from None
 
+    def part(self, key: str, start: int, length: int) -> Part:
+        """See ObjectStore."""
+        try:
+            with (self._root / key).open("rb") as file:
+                file.seek(start)
+                return Part(file.read(length), os.fstat(file.fileno()).st_size)
+        except FileNotFoundError:
+            raise IntegrityError(f"the object {key} is missing", hint="restore it from a backup") from None
+        except OSError:
+            raise UnavailableError(f"the object {key} cannot be read") from None
+
     def length(self, key: str) -> int | None:
         """See ObjectStore."""
         try:
@@ -80,6 +91,13 @@ class LocalStore:
         """See ObjectStore."""
         with _errors():
             (self._root / key).unlink(missing_ok=True)
+
+    def unfinished(self) -> Iterator[Upload]:
+        """See ObjectStore. An object that was cut off is a file as any other, and an orphan."""
+        return iter(())
+
+    def abort(self, upload: Upload) -> None:
+        """See ObjectStore."""
 
 
 @contextmanager
