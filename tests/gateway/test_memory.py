@@ -49,6 +49,11 @@ def measure(world: World, source: str, argument: object) -> tuple[int, int]:
     return int(rows), int(peak)
 
 
+def bound(few: int) -> float:
+    """What many rows may take, in bytes, if few take so much."""
+    return few * 1.25 + 64 * MIB
+
+
 def check(folder: Path, few: int, many: int) -> None:
     """Compare the peaks of ingest and of export for few and for many rows."""
     (folder / "few").mkdir()
@@ -57,10 +62,13 @@ def check(folder: Path, few: int, many: int) -> None:
     # How far threads happen to be ahead of each other adds to a peak: the lowest of three exports counts.
     for source, arguments, times in ((INGEST, (few, many), 1), (EXPORT, ("", ""), 3)):
         first = min(measure(small, source, arguments[0]) for _ in range(times))
-        second = min(measure(large, source, arguments[1]) for _ in range(times))
+        second = measure(large, source, arguments[1])
+        for _ in range(times - 1):
+            if second[1] >= bound(first[1]):
+                second = min(second, measure(large, source, arguments[1]))
         print(f"{first[0]} rows: {first[1] // MIB} MiB, {second[0]} rows: {second[1] // MIB} MiB")
         assert (first[0], second[0]) == (few, many)
-        assert second[1] < first[1] * 1.25 + 64 * MIB
+        assert second[1] < bound(first[1])
 
 
 def test_ten_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
