@@ -84,14 +84,15 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from lake.gateway.doctor import DAMAGE, Doctor
+    from lake.gateway.doctor import DAMAGE, UNCHECKED, Doctor
 
     with args.open_lake(arguments) as lake, progress("files", lake.home.catalog.counts()["files"]) as advance:
         findings = list(Doctor(lake.home, advance).examine())
     document = [{"check": f.check, "state": f.state, "message": f.message} for f in findings]
     text = "\n".join(f"{finding.state:8} {finding.check}: {finding.message}" for finding in findings)
     emit(document, text, as_json=arguments.json)
-    return 4 if any(finding.state == DAMAGE for finding in findings) else 0
+    states = {finding.state for finding in findings}
+    return 4 if DAMAGE in states else 5 if UNCHECKED in states else 0
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from keys.signing import NoteVerifier
 from lake.clear.sandbox.fences import ON
 from lake.clear.serving.pool import Pool
 from lake.clear.serving.processes import SandboxShape
-from lake.errors import LakeError, UnavailableError
+from lake.errors import IntegrityError, LakeError, StoreRefusedError, UnavailableError
 from lake.gateway.config import read_config
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
@@ -29,10 +30,12 @@ from lake.settings import MIB
 PARQUET_IN_CLEAR = b"PAR1"
 MAX_NAMED = 20
 
+SILENT = 3
+"""Objects in a row that cannot be had, after which no more are asked for."""
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: ok, warning or damage, with what was seen and what to do."""
+    """One check: ok, warning, damage or unchecked, with what was seen and what to do."""
 
     check: str
     state: str
@@ -43,7 +46,8 @@ class _SuspendedError(Exception):
     """A file is what was written, and its key may not be used."""
 
 
-OK, WARNING, DAMAGE = "ok", "warning", "damage"
+OK, WARNING, DAMAGE, UNCHECKED = "ok", "warning", "damage", "unchecked"
+"""Unchecked is what could not be asked for now: neither sound nor damaged."""
 
 
 class Doctor:
@@ -66,7 +70,7 @@ class Doctor:
             try:
                 yield from check()
             except (LakeError, KeysError) as error:
-                yield Finding(name, DAMAGE, str(error))
+                yield Finding(name, UNCHECKED if _passing(error) else DAMAGE, str(error))
         yield from host_findings(self._home.root)
         yield from sandbox_findings()
 
@@ -95,16 +99,23 @@ class Doctor:
 
     def _objects(self) -> Iterator[Finding]:
         bad: list[str] = []
-        suspended = 0
+        suspended = checked = silent = 0
+        unchecked = ""
         files = self._files()
         for file in files:
             try:
                 problem = self._examine_file(file)
             except _SuspendedError:
                 suspended += 1
-            else:
-                if problem:
-                    bad.append(f"{file.file_id}: {problem}")
+                problem = ""
+            except (LakeError, KeysError) as error:
+                unchecked, silent = unchecked or str(error), silent + 1
+                if silent == SILENT:
+                    break
+                continue
+            checked, silent = checked + 1, 0
+            if problem:
+                bad.append(f"{file.file_id}: {problem}")
             self._progress(1)
         if suspended:
             yield Finding(
@@ -113,8 +124,10 @@ class Doctor:
         for line in bad[:MAX_NAMED]:
             yield Finding("objects", DAMAGE, line)
         if len(bad) > MAX_NAMED:
+        if unchecked:
+            yield Finding("objects", UNCHECKED, f"{len(files) - checked} of {len(files)} files: {unchecked}")
             yield Finding("objects", DAMAGE, f"and {len(bad) - MAX_NAMED} more")
-        if not bad:
+        if not bad and not unchecked:
             yield Finding("objects", OK, f"{len(files)} files match their digests, and their keys open")
 
     def _files(self) -> list[DataFile]:
@@ -142,11 +155,13 @@ class Doctor:
         known = self._home.catalog.object_keys()
         strays = 0
         for found in self._home.objects.list():
+            if _passing(error):
+                raise
             if found.key in known:
                 continue
             strays += 1
-            with (self._home.root / found.key).open("rb") as file:
-                if file.read(4) == PARQUET_IN_CLEAR:
+            with suppress(IntegrityError):  # removed meanwhile
+                if self._home.objects.part(found.key, 0, len(PARQUET_IN_CLEAR)).content == PARQUET_IN_CLEAR:
                     yield Finding("stray files", DAMAGE, f"{found.key} is Parquet in clear")
         if strays:
             text = f"{strays} objects that no catalog row names: rests of batches that did not land, or planted"
@@ -162,6 +177,11 @@ def host_findings(root: Path) -> Iterator[Finding]:
     if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
         yield Finding("core dumps", WARNING, "core dumps are enabled, and a dump holds keys: ulimit -c 0")
     swaps = Path("/proc/swaps")
+def _passing(error: LakeError | KeysError) -> bool:
+    """Whether the same may succeed later, or once the way to the store is set right."""
+    return error.exit_code == UnavailableError.exit_code or isinstance(error, StoreRefusedError)
+
+
     if swaps.exists() and len(swaps.read_text().splitlines()) > 1:
         yield Finding("swap", WARNING, "swap is on: make sure that it is encrypted, as plaintext may be paged out")
     if os.geteuid() == 0:

@@ -40,6 +40,17 @@ def test_a_changed_object_and_a_lost_one_are_damage(shell: Shell) -> None:
     assert {finding["check"] for finding in ran.document if finding["state"] == "ok"} >= {"keys", "catalog"}
 
 
+def test_an_object_that_cannot_be_had_now_is_unchecked(shell: Shell) -> None:
+    """It is neither sound nor damaged: the others are examined, and it exits with 5 for another time."""
+    first = shell.world.objects()[0]
+    first.unlink()
+    first.mkdir()
+    ran = shell("doctor", "--json")
+    objects = [finding for finding in ran.document if finding["check"] == "objects"]
+    assert (ran.code, [finding["state"] for finding in objects]) == (5, ["unchecked"])
+    assert objects[0]["message"].startswith("1 of ")
+
+
 def test_an_orphan_is_a_warning(shell: Shell) -> None:
     """What a batch left behind does not fail the check-up, and the remedy is named."""
     (shell.world.root / "data" / "orphan.parquet").write_bytes(b"PARE")

@@ -11,23 +11,20 @@ import pytest
 from lake.sealed.objects.credential_files import Credential
 from lake.sealed.objects.provision_policies import Place
 from lake.sealed.objects.provision_server import Server
+from tests.servers import buckets
 from tests.servers.s3_processes import ADMIN, SECRET, S3Process
 
 
 @pytest.fixture(scope="session")
-def minio() -> Iterator[S3Process]:
+def minio() -> S3Process:
     """JuiceFS's gateway, whose users and policies are MinIO's own."""
-    server = S3Process("juicefs")
-    yield server
-    server.stop()
+    return buckets.server("juicefs")
 
 
 @pytest.fixture(scope="session")
-def seaweedfs() -> Iterator[S3Process]:
+def seaweedfs() -> S3Process:
     """A server with versions and lifecycle rules, and without MinIO's admin interface."""
-    server = S3Process("seaweedfs")
-    yield server
-    server.stop()
+    return buckets.server("seaweedfs")
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
+from tests.servers import buckets
 from tests.servers.s3_processes import S3Process
 
 
 @pytest.fixture(scope="session")
-def seaweedfs() -> Iterator[S3Process]:
+def seaweedfs() -> S3Process:
     """A real S3 server."""
-    server = S3Process("seaweedfs")
-    yield server
-    server.stop()
+    return buckets.server("seaweedfs")
