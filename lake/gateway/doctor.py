@@ -29,9 +29,9 @@ from lake.settings import MIB
 
 PARQUET_IN_CLEAR = b"PAR1"
 MAX_NAMED = 20
-
 SILENT = 3
 """Objects in a row that cannot be had, after which no more are asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -117,6 +117,8 @@ class Doctor:
             if problem:
                 bad.append(f"{file.file_id}: {problem}")
             self._progress(1)
+        if unchecked:
+            yield Finding("objects", UNCHECKED, f"{len(files) - checked} of {len(files)} files: {unchecked}")
         if suspended:
             yield Finding(
                 "objects", WARNING, f"the keys of {suspended} files are disabled: their wraps were not opened"
@@ -124,8 +126,6 @@ class Doctor:
         for line in bad[:MAX_NAMED]:
             yield Finding("objects", DAMAGE, line)
         if len(bad) > MAX_NAMED:
-        if unchecked:
-            yield Finding("objects", UNCHECKED, f"{len(files) - checked} of {len(files)} files: {unchecked}")
             yield Finding("objects", DAMAGE, f"and {len(bad) - MAX_NAMED} more")
         if not bad and not unchecked:
             yield Finding("objects", OK, f"{len(files)} files match their digests, and their keys open")
@@ -148,6 +148,8 @@ class Doctor:
         except (LakeError, KeysError) as error:
             if isinstance(error, KeyStateError) and not isinstance(error, OutdatedPlanError):
                 raise _SuspendedError from None
+            if _passing(error):
+                raise
             return error.message
         return ""
 
@@ -155,8 +157,6 @@ class Doctor:
         known = self._home.catalog.object_keys()
         strays = 0
         for found in self._home.objects.list():
-            if _passing(error):
-                raise
             if found.key in known:
                 continue
             strays += 1
@@ -170,6 +170,11 @@ class Doctor:
             yield Finding("stray files", OK, "every object is named by the catalog")
 
 
+def _passing(error: LakeError | KeysError) -> bool:
+    """Whether the same may succeed later, or once the way to the store is set right."""
+    return error.exit_code == UnavailableError.exit_code or isinstance(error, StoreRefusedError)
+
+
 def host_findings(root: Path) -> Iterator[Finding]:
     """What the machine around the lake allows."""
     if root.stat().st_mode & 0o077:
@@ -177,11 +182,6 @@ def host_findings(root: Path) -> Iterator[Finding]:
     if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
         yield Finding("core dumps", WARNING, "core dumps are enabled, and a dump holds keys: ulimit -c 0")
     swaps = Path("/proc/swaps")
-def _passing(error: LakeError | KeysError) -> bool:
-    """Whether the same may succeed later, or once the way to the store is set right."""
-    return error.exit_code == UnavailableError.exit_code or isinstance(error, StoreRefusedError)
-
-
     if swaps.exists() and len(swaps.read_text().splitlines()) > 1:
         yield Finding("swap", WARNING, "swap is on: make sure that it is encrypted, as plaintext may be paged out")
     if os.geteuid() == 0:
