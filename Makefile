@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak format lock clean
+.PHONY: help demo test lint bench soak format lock compose-secrets clean
 
 help:
 	@echo "make demo   run the main job end to end on generated data and show what happened"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint   check style, types and the direction of imports"
 	@echo "make bench  measure against unprotected references, side by side"
 	@echo "make soak   run the long tests that make test leaves out"
+	@echo "make compose-secrets   make the secrets for docker-compose.yml, once"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, or set PYTHON=...") if sys.version_info < (3, 11) else None'
@@ -32,7 +33,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	@! grep -nE 'https?://|file:' requirements.lock || { echo "requirements.lock names a host or a path"; exit 1; }
+	@! grep -nE 'https?://|file:' requirements*.lock || { echo "a lock names a host or a path"; exit 1; }
 
 bench: $(READY)
 	$(BIN)/python -m bench
@@ -44,10 +45,17 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Resolves pyproject.toml anew; needs uv on the PATH.
+# Resolves pyproject.toml anew; needs uv on the PATH. What the image is made of is taken from what is tested.
+RESOLVE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+IMAGE_EXTRAS := gateway otlp s3 postgres openbao
 lock:
-	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --output-file requirements.lock
+	$(RESOLVE) pyproject.toml --all-extras --group dev --output-file requirements.lock
+	$(RESOLVE) pyproject.toml $(IMAGE_EXTRAS:%=--extra %) --constraint requirements.lock --output-file requirements-runtime.lock
+	$(RESOLVE) --group build --constraint requirements.lock --output-file requirements-build.lock
+
+# Callers reach the gateway by these names, beside localhost: make compose-secrets NAMES="gateway.example.org"
+compose-secrets: $(READY)
+	$(BIN)/lake dev secrets --to secrets --environment .env $(NAMES:%=--name %)
 
 clean:
 	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -25,6 +25,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         audit,
         break_glass,
         datasets,
+        dev,
         exposure,
         ingest,
         keys,
@@ -47,7 +48,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
-    administration = (keys, store, serve, tokens, synth)
+    administration = (keys, store, serve, dev, tokens, synth)
     for module in (lakes, datasets, ingest, policies, exposure, break_glass, *asking, *administration):
         module.register(subparsers)
     if extended:
