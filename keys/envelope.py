@@ -39,6 +39,7 @@ class Kind(IntEnum):
     CONTROL_SECRET = 5
     DOCUMENT = 6
     DERIVED = 7
+    BACKUP = 8
 
 
 def context(kind: Kind, *fields: str | int | bytes) -> bytes:

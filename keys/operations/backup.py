@@ -168,7 +168,7 @@ class BackupFolder:
         digest = hashlib.sha256(content).hexdigest()
         path = self.folder / "parts" / digest
         if not path.is_file() or path.read_bytes() != content:
-            _write_file(path, content)
+            write_file(path, content)
         return digest, len(content)
 
     def _publish(self, backup: Backup, signer: NoteSigner) -> bytes:
@@ -184,7 +184,7 @@ class BackupFolder:
         }
         body = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         note = signer.sign(f"{TITLE}\n{body}\n").encode()
-        _write_file(self.folder / f"{backup.id}{MANIFEST}", note)
+        write_file(self.folder / f"{backup.id}{MANIFEST}", note)
         sync_folder(self.folder)
         return hashlib.sha256(note).digest()
 
@@ -202,7 +202,12 @@ def known_backups(database: Transactions) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of a backup, whole or not at all, and durably once its folder is synced.
+
+    Raises:
+        SecretFileError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

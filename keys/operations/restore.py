@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from secrets import randbits
 from typing import Any
 
 import sqlalchemy as sa
 
 from keys import control, envelope
-from keys.errors import KeyIntegrityError
+from keys.errors import KeyIntegrityError, KeyStateError
 from keys.keystore import KEY_EPOCH, Transactions
 from keys.names import CONTROL_ROOT, bucket_row_context, kek_context, root_name
 from keys.operations import parts
@@ -18,7 +19,8 @@ from keys.operations.backup import Backup, BackupFolder
 from keys.providers import KeyProvider, WrappedKey
 from keys.refs import KeyState
 from keys.rows import BucketKeyRow, KekRow
-from keys.tables import bucket_keys, control_secrets, counters, keks
+from keys.signing import NoteVerifier
+from keys.tables import anchors, bucket_keys, control_secrets, counters, keks
 
 Progress = Callable[[int], None]
 
@@ -107,10 +109,74 @@ def restore_test(
     return {name: counts[name] for name in ("control_secrets", "bucket_keys", "keks")}
 
 
+def count_openable(
+    folder: BackupFolder, backup: Backup, provider: KeyProvider, progress: Progress = lambda _: None
+) -> dict[str, int]:
+    """How much of a backup the provider opens, and how much it refuses: keys that were destroyed since.
+
+    Raises:
+        KeyIntegrityError, KeyStateError: a part was changed, or a control secret does not open: then nothing does.
+    """
+    counts: Counter[str] = Counter()
+    secrets = [values for table, values in rows_of(folder, backup, parts.COMMON) if table is control_secrets]
+    items = [
+        WrappedKey(values["root_version"], values["wrapped"], control.bound_to(backup.lake, values["name"]))
+        for values in secrets
+    ]
+    counts["control_secrets"] = len(provider.unwrap(CONTROL_ROOT, items))
+    opened: dict[tuple[int, int, int], bytes] = {}
+    living = [row for row in bucket_rows_of(folder, backup) if row.state is not KeyState.DESTROYED]
+    by_root: dict[tuple[int, int], list[BucketKeyRow]] = {}
+    for row in living:
+        by_root.setdefault((row.sensitivity, row.root_version), []).append(row)
+    for rows in by_root.values():
+        try:
+            opened |= open_bucket_rows(backup.lake, provider, rows)
+        except (KeyStateError, KeyIntegrityError):
+            counts["closed_bucket_keys"] += len(rows)
+    counts["bucket_keys"] = len(opened)
+    for name in sorted(set(backup.parts) - {parts.COMMON}):
+        for kek in kek_rows_of(folder, backup, name):
+            if kek.state is KeyState.DESTROYED:
+                continue
+            if (kek.sensitivity, kek.bucket, kek.bucket_version) in opened:
+                open_kek(backup.lake, kek, opened)
+                counts["keks"] += 1
+            else:
+                counts["closed_keks"] += 1
+        progress(1)
+    names = ("control_secrets", "bucket_keys", "keks", "closed_bucket_keys", "closed_keks")
+    return {name: counts[name] for name in names}
+
+
+def tombstoned(folder: BackupFolder, lake: str, notes: NoteVerifier) -> set[str]:
+    """Pseudonyms that any backup of a lake in a folder shows as erased; one that is damaged says nothing."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    for backup_id in folder.list():
+        with suppress(KeyIntegrityError):
+            backup = folder.read(backup_id, lake, notes)
+            for name in sorted(name for name in backup.parts if name.startswith("subjects-")):
+                if backup.parts[name][0] not in seen:
+                    rows = rows_of(folder, backup, name)
+                    found |= {values["subject"] for _, values in rows if values["tombstoned"]}
+                    seen.add(backup.parts[name][0])
+    return found
+
+
 def restore(
-    folder: BackupFolder, backup: Backup, database: Transactions, *, epoch: int, progress: Progress = lambda _: None
+    folder: BackupFolder,
+    backup: Backup,
+    database: Transactions,
+    *,
+    epoch: int,
+    heads: Mapping[str, tuple[int, bytes]] | None = None,
+    progress: Progress = lambda _: None,
 ) -> int:
     """Fill an empty key store from a backup; its key epoch is at least ``epoch``.
+
+    Args:
+        heads: the anchors (position and value by name) of what is restored with it, instead of those of the backup.
 
     The book of releases and the list of operations are not restored: receipts that were used before are stale by then.
 
@@ -132,4 +198,9 @@ def restore(
         connection.execute(counters.update().where(counters.c.name != KEY_EPOCH).values(value=counters.c.value + later))
         own = counters.c.name == KEY_EPOCH
         connection.execute(counters.update().where(own), {"value": max(epoch, backup.epoch + 1)})
+        if heads is not None:
+            connection.execute(anchors.delete())
+            found = [{"name": name, "seq": seq, "value": value} for name, (seq, value) in sorted(heads.items()) if seq]
+            if found:
+                connection.execute(anchors.insert(), found)
     return written

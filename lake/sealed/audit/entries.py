@@ -30,6 +30,7 @@ INTENT, OUTCOME, DENY = "query.intent", "query.outcome", "query.deny"
 BATCH, BATCH_REFUSED = "ingest.batch", "ingest.refused"
 POLICY, CONTRACT, KEYS, CREATED, READ = "policy.apply", "contract.add", "key.create", "lake.create", "audit.read"
 KEY_OPERATION = "key.operation"
+BACKUP, RESTORED = "lake.backup", "lake.restore"
 REKEY_INTENT, REKEY_OUTCOME = "rekey.intent", "rekey.outcome"
 BREAK_GLASS = "break_glass"
 """Followed by what happened to an elevation, such as ``break_glass.approve``; or ``break_glass.deny``."""
@@ -101,6 +102,18 @@ class Attachments:
             raise IntegrityError("an attachment of the audit log was changed", hint="restore it from a backup")
         found = json.loads(document)
         return found[""] if set(found) == {""} else found
+
+    def restore(self, digest: str, document: bytes) -> None:
+        """Put back an attachment whose SHA-256 in hex this is; nothing if it is there.
+
+        Raises:
+            IntegrityError: it is another one.
+            AuditUnavailableError: it cannot be written.
+        """
+        if hashlib.sha256(document).hexdigest() != digest:
+            raise IntegrityError("an attachment of the audit log was changed", hint="use another copy")
+        if not self._path(digest).exists():
+            self._put(document)
 
     def _path(self, ref: str) -> Path:
         digest = ref.removeprefix("sha256:")
