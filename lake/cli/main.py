@@ -23,6 +23,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     """The whole command line; without the extensions if they are not wanted."""
     from lake.cli import (
         audit,
+        backup,
         break_glass,
         datasets,
         dev,
@@ -48,7 +49,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"telemetry-lake {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
-    administration = (keys, store, serve, dev, tokens, synth)
+    administration = (keys, backup, store, serve, dev, tokens, synth)
     for module in (lakes, datasets, ingest, policies, exposure, break_glass, *asking, *administration):
         module.register(subparsers)
     if extended:
