@@ -38,12 +38,14 @@ def _sweep(arguments: argparse.Namespace) -> int:
     with args.open_lake(arguments) as lake:
         planned = sweep.plan(lake.home, timedelta(hours=arguments.grace_hours))
         removed = 0
-        if arguments.yes and planned.orphans:
+        if arguments.yes and (planned.orphans or planned.uploads):
             with progress("orphans", len(planned.orphans)) as advance:
                 removed = sweep.execute(lake.home, planned, lake.actor, advance)
     rows = [{"object": orphan.key, "bytes": orphan.length} for orphan in planned.orphans]
-    document = {"orphans": rows, "waiting": planned.waiting, "removed": removed}
+    uploads = len(planned.uploads)
+    document = {"orphans": rows, "waiting": planned.waiting, "uploads": uploads, "removed": removed}
     done = f"{removed} removed" if arguments.yes else "nothing was changed; --yes removes them"
-    text = f"{table(rows)}\n{len(rows)} orphans ({planned.bytes:,} bytes), {planned.waiting} too young; {done}"
+    found = f"{len(rows)} orphans ({planned.bytes:,} bytes), {planned.waiting} too young, {uploads} unfinished uploads"
+    text = f"{table(rows)}\n{found}; {done}"
     emit(document, text, as_json=arguments.json)
     return 0

@@ -200,12 +200,16 @@ def create(
     passphrase_file: PathLike | None = None,
     provider_file: PathLike | None = None,
     key_store: PathLike | None = None,
+    store: str = "",
+    endpoint: str = "",
     catalog_url: str = "",
     keys_url: str = "",
 ) -> None:
     """Make a new lake in a folder that does not exist or is empty; makes the key file if it does not exist.
 
     Args:
+        store: ``s3://BUCKET/PREFIX`` for the data files, with ``?region=NAME`` if need be; the folder otherwise.
+        endpoint: URL of the store's server, if it is not AWS's own. Credentials are taken from the environment.
         catalog_url, keys_url: PostgreSQL databases for the catalog and the key store, without credentials; files
             otherwise.
     """
@@ -214,7 +218,7 @@ def create(
         _secrets(key_file, passphrase_file, provider_file),
         user=operator_name(),
         key_store=Path(key_store) if key_store else None,
-        elsewhere=Elsewhere(catalog_url=catalog_url, keys_url=keys_url),
+        elsewhere=Elsewhere(store, endpoint, catalog_url, keys_url),
     )
 
 

@@ -212,8 +212,7 @@ class Rekey:
             # A commit whose answer was lost may have been made.
             written = self._home.catalog.unnamed(written)
             for name in written:
-                with suppress(LakeError):
-                    self._home.objects.delete(name)
+                self._home.objects.delete(name)
 
 
 def _partitions(page: Page) -> dict[str, dict[str, dict[str, str]]]:

@@ -1,4 +1,5 @@
 """Removing orphans: objects that no live file needs, left by batches that did not land or replaced by others.
+Uploads in parts that were begun and never finished go with them.
 
 Plan first, act on confirmation. An object younger than the grace period may belong to a batch that is landing now,
 and one that was replaced within it to a query that is still reading: both stay. A crash in between leaves fewer
@@ -17,7 +18,7 @@ from lake.errors import LakeError
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
 from lake.sealed.catalog.leases import Leases, holder_of
-from lake.sealed.objects import StoredObject
+from lake.sealed.objects import StoredObject, Upload
 
 GRACE = timedelta(hours=24)
 SWEEP = "job.sweep"
@@ -32,6 +33,7 @@ class SweepPlan:
 
     orphans: tuple[StoredObject, ...]
     waiting: int
+    uploads: tuple[Upload, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -46,7 +48,8 @@ def plan(home: Home, grace: timedelta = GRACE) -> SweepPlan:
     needed = _needed(home, grace)
     orphans = [found for found in listed if found.key not in live]
     old = tuple(found for found in orphans if found.age >= grace.total_seconds() and found.key not in needed)
-    return SweepPlan(old, len(orphans) - len(old))
+    uploads = tuple(upload for upload in home.objects.unfinished() if upload.age >= grace.total_seconds())
+    return SweepPlan(old, len(orphans) - len(old), uploads)
 
 
 def _needed(home: Home, grace: timedelta) -> set[str]:
@@ -58,7 +61,7 @@ def execute(home: Home, planned: SweepPlan, actor: Actor, progress: Callable[[in
     """Remove the planned orphans, after recording that they go.
 
     Returns:
-        How many were removed.
+        How many objects were removed.
 
     Raises:
         LeaseHeldError: another host is sweeping.
@@ -76,7 +79,8 @@ def execute(home: Home, planned: SweepPlan, actor: Actor, progress: Callable[[in
 def _remove(
     home: Home, planned: SweepPlan, actor: Actor, progress: Callable[[int], None], renew: Callable[[], None]
 ) -> int:
-    home.recorder.record(SWEEP, actor, {"files": len(planned.orphans), "bytes": planned.bytes})
+    found = {"files": len(planned.orphans), "bytes": planned.bytes, "uploads": len(planned.uploads)}
+    home.recorder.record(SWEEP, actor, found)
     live = _needed(home, timedelta())
     removed = 0
     for position, orphan in enumerate(planned.orphans):
@@ -88,4 +92,8 @@ def _remove(
         sys.audit("lake.step", "sweep.removed")
         removed += 1
         progress(1)
+    for position, upload in enumerate(planned.uploads):
+        if position % RENEW_EVERY == 0:
+            renew()
+        home.objects.abort(upload)
     return removed

@@ -14,6 +14,8 @@ def register(subparsers: args.Subparsers) -> None:
     """Add the commands."""
     init = args.command(subparsers, "init", "make a new lake", "lake init --lake ./mylake --key-file ~/mylake.key")
     init.add_argument("--key-store", metavar="DIR", help="folder for the key store (default: inside the lake)")
+    init.add_argument("--store", default="", metavar="URL", help="S3 place of the data files: s3://BUCKET/PREFIX")
+    init.add_argument("--endpoint", default="", metavar="URL", help="the S3 server, if it is not AWS's own")
     init.add_argument("--catalog-url", default="", metavar="URL", help="PostgreSQL database of the catalog")
     init.add_argument("--keys-url", default="", metavar="URL", help="PostgreSQL database of the key store")
     init.set_defaults(run=_init)
@@ -40,6 +42,8 @@ def _init(arguments: argparse.Namespace) -> int:
         passphrase_file=paths.passphrase_file,
         provider_file=paths.provider_file,
         key_store=arguments.key_store,
+        store=arguments.store,
+        endpoint=arguments.endpoint,
         catalog_url=arguments.catalog_url,
         keys_url=arguments.keys_url,
     )

@@ -17,6 +17,7 @@ from lake.clear.sandbox.fences import ON
 from lake.clear.serving.pool import Pool
 from lake.clear.serving.processes import SandboxShape
 from lake.errors import IntegrityError, LakeError, StoreRefusedError, UnavailableError
+from lake.gateway import doctor_store
 from lake.gateway.config import read_config
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
@@ -64,6 +65,7 @@ class Doctor:
             ("catalog", self._catalog),
             ("audit log", self._audit),
             ("contracts", self._contracts),
+            ("object store", self._store),
             ("objects", self._objects),
             ("stray files", self._strays),
         ):
@@ -96,6 +98,11 @@ class Doctor:
     def _contracts(self) -> Iterator[Finding]:
         newest = Contracts(self._home).newest()
         yield Finding("contracts", OK, f"{len(newest)} datasets under contract")
+
+    def _store(self) -> Iterator[Finding]:
+        good, lacking = doctor_store.examined(self._home.config)
+        yield from (Finding("object store", OK, text) for text in good)
+        yield from (Finding("object store", WARNING, text) for text in lacking)
 
     def _objects(self) -> Iterator[Finding]:
         bad: list[str] = []

@@ -150,6 +150,7 @@ class Home:
         finally:
             self.catalog.database.close()
             self.keys.close()
+            self.objects.close()
 
     def check_log(self) -> None:
         """Refuse a log that ends before, or differs from, what the broker saw last.
@@ -211,6 +212,7 @@ def create(
     places.check(config)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} exists and is not an empty folder", hint="choose another place for the lake")
+    places.check_store(config)
     fresh = secret.key_file is not None and secret.passphrase_file is None and secret.provider_file is None
     if fresh and secret.key_file is not None and not secret.key_file.exists():
         unlock.create_key_file(secret.key_file)

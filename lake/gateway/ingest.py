@@ -247,8 +247,8 @@ class Ingest:
 
     def _remove(self, written: list[str]) -> None:
         """Best effort: what stays behind is an orphan that no catalog row names."""
-        for key in written:
-            with suppress(LakeError):
+        with suppress(LakeError):  # who may not delete one, or gets no answer, need not ask for each
+            for key in written:
                 self._home.objects.delete(key)
 
 

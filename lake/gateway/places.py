@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from keys.errors import KeysError
@@ -17,6 +18,7 @@ from lake.sealed.catalog.draft import Draft
 from lake.sealed.catalog.postgresql import Address, parse_address
 from lake.sealed.objects import ObjectStore
 from lake.sealed.objects.local import LocalStore
+from lake.sealed.objects.s3_place import S3Place
 
 CATALOG_NAME, KEY_STORE_NAME = "catalog", "key store"
 CATALOG_SCHEMA, KEYS_SCHEMA = "lake_catalog", "lake_keys"
@@ -24,9 +26,53 @@ CATALOG_SCHEMA, KEYS_SCHEMA = "lake_catalog", "lake_keys"
 CATALOG_PASSWORD, KEYS_PASSWORD = "LAKE_CATALOG_PASSWORD_FILE", "LAKE_KEYS_PASSWORD_FILE"
 
 
-def object_store(root: Path, config: LakeConfig) -> ObjectStore:  # noqa: ARG001
-    """The objects of the lake in ``root``."""
-    return LocalStore(root)
+def object_store(root: Path, config: LakeConfig) -> ObjectStore:
+    """The objects of the lake in ``root``; no request is made yet.
+
+    Raises:
+        UsageError: ``lake.json`` names no place, or what reaches it is not installed.
+    """
+    place = store_place(config)
+    if place is None:
+        return LocalStore(root)
+    with _s3_extra():
+        from lake.sealed.objects.s3 import S3Store  # noqa: PLC0415 - needs an extra
+    return S3Store(place)
+
+
+def store_place(config: LakeConfig) -> S3Place | None:
+    """Where the objects lie on S3; None for the lake's folder.
+
+    Raises:
+        UsageError: ``lake.json`` names no place.
+    """
+    if not config.store and not config.endpoint:
+        return None
+    if not config.store:
+        raise UsageError("an endpoint is named, and no store on it", hint="name the store too: s3://BUCKET/PREFIX")
+    return S3Place.parse(config.store, config.endpoint)
+
+
+def check_store(config: LakeConfig) -> None:
+    """Refuse an object store in which no lake can be made: a probe is put, read and removed.
+
+    Raises:
+        UsageError: the place is taken.
+        StoreRefusedError, UnavailableError: it cannot be used as it is.
+    """
+    place = store_place(config)
+    if place is not None:
+        with _s3_extra():
+            from lake.sealed.objects.s3_examination import refuse_unusable  # noqa: PLC0415 - needs an extra
+        refuse_unusable(place)
+
+
+@contextmanager
+def _s3_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise UsageError("the client of S3 is not installed", hint="pip install 'telemetry-lake[s3]'") from None
 
 
 def key_folder(root: Path, config: LakeConfig) -> Path:
@@ -70,6 +116,7 @@ def check(config: LakeConfig) -> None:
     """
     catalog_address(config)
     key_address(config)
+    store_place(config)
 
 
 def catalog_draft(root: Path, config: LakeConfig) -> Draft:

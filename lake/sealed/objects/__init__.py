@@ -79,3 +79,6 @@ class ObjectStore(Protocol):
 
     def abort(self, upload: Upload) -> None:
         """Give an upload up; one that is gone is no error."""
+
+    def close(self) -> None:
+        """Give everything back."""

@@ -99,6 +99,9 @@ class LocalStore:
     def abort(self, upload: Upload) -> None:
         """See ObjectStore."""
 
+    def close(self) -> None:
+        """See ObjectStore."""
+
 
 @contextmanager
 def _errors() -> Iterator[None]:

@@ -51,7 +51,7 @@ class S3Store:
         self._large, self._part, self._page = large, part, page
 
     def close(self) -> None:
-        """Give the connections back."""
+        """See ObjectStore."""
         self._calls.close()
 
     def location(self) -> Location:
@@ -137,10 +137,14 @@ class S3Store:
     def unfinished(self) -> Iterator[Upload]:
         """See ObjectStore."""
         markers = ("KeyMarker", "NextKeyMarker"), ("UploadIdMarker", "NextUploadIdMarker")
-        for answer in self._pages("list_multipart_uploads", *markers):
-            now = _now(answer)
-            for found in answer.fields.get("Uploads", ()):
-                yield Upload(self._key(found["Key"]), found["UploadId"], _age(now, found["Initiated"]))
+        try:
+            for answer in self._pages("list_multipart_uploads", *markers):
+                now = _now(answer)
+                for found in answer.fields.get("Uploads", ()):
+                    yield Upload(self._key(found["Key"]), found["UploadId"], _age(now, found["Initiated"]))
+        except LakeError as error:
+            if code_of(error) != UNKNOWN_CALL:
+                raise
 
     def abort(self, upload: Upload) -> None:
         """See ObjectStore."""
