@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,16 +16,20 @@ from pyarrow import flight
 
 import lake
 from bench import world
-from bench.measure import ROOT, Scale, check_equal, geometric_mean, interleaved, say, seconds
+from bench.measure import ROOT, Scale, check_equal, geometric_mean, interleaved, say
+from bench.plain import write_twin
 from bench.queries import FILTERED_QUERIES, QUERIES, Query
 from bench.query import answer, ratios
 from lake.api import Connection
+from lake.settings import Settings
 
 LAKE, EMBEDDED = "lake", "embedded"
 """A gateway over loopback, and the library in the asker's own process."""
 SMALL = Query("first row", "SELECT ts, type FROM {events} WHERE employee = '{employee}' LIMIT 10", employee="E00002")
-TARGETS = {"queries": 1.25, "first row ms": 50.0, "export share": 0.60}
-"""What is aimed at: ratio to embedded, milliseconds beyond it, share of the rows a second of bare Flight."""
+TARGETS = {"queries": 1.25, "first row ms": 50.0, "export share": 0.60, "export to plaintext": 1.2}
+"""What is aimed at: ratio to embedded, milliseconds beyond it, share of the rows a second of bare Flight, and how much
+longer an export may take than pyarrow that reads plaintext and sends it over bare Flight."""
+BARE, PLAIN = "bare Flight", "plaintext over Flight"
 
 
 def measure(scale: Scale, folder: Path) -> dict[str, Any]:
@@ -36,6 +39,8 @@ def measure(scale: Scale, folder: Path) -> dict[str, Any]:
     world.make_lake(store)
     with world.open_lake(store, scale.threads) as db:
         files = db.ingest(world.DATASET, world.rows_of(scale, scale.rows)).files
+    rows = world.rated(world.rows_of(scale, scale.rows))
+    write_twin(rows, folder / "twin", budget=Settings().landing_bytes, threads=scale.threads)
     try:
         found = {name: _gateway(store, scale, kept) for name, kept in (("keeps none", 0), ("keeps slices", 1024))}
     finally:
@@ -108,29 +113,31 @@ def _first_row(remote: Connection, embedded: Connection, repeat: int) -> dict[st
 
 
 def _export(remote: Connection, repeat: int, folder: Path) -> dict[str, float]:
-    """Rows a second of an export, beside a Flight server that has the very same batches in memory."""
+    """Rows a second of an export, beside Flight servers that have the very same batches, or the rows in plaintext."""
     (query,) = [one for one in QUERIES if one.export]
     ask = _whole(remote, query)
     batches = ask()
     rows = sum(batch.num_rows for batch in batches)
-    with _bare(batches, folder) as read:
-        check_equal("rows of the export", rows, read())
-        taken: dict[str, list[float]] = {LAKE: [], "bare Flight": []}
-        for _ in range(repeat):
-            taken[LAKE].append(seconds(ask))
-            taken["bare Flight"].append(seconds(read))
-    rates = {name: rows / statistics.median(found) for name, found in taken.items()}
-    return {"rows": rows, **rates, "share": rates[LAKE] / rates["bare Flight"]}
-
-
-@contextmanager
-def _bare(batches: list[pa.RecordBatch], folder: Path) -> Iterator[Callable[[], int]]:
-    """Reads the batches from a bare Flight server in a process of its own."""
     path = folder / "batches.arrows"
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batches[0].schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    command = [sys.executable, "-m", "bench.bare_flight", str(path)]
+    del batches
+    with _bare("batches", path) as bare, _bare("files", folder / "twin") as plain:
+        sides: dict[str, Callable[[], object]] = {LAKE: ask, BARE: bare, PLAIN: plain}
+        for read in (bare, plain):
+            check_equal("rows of the export", rows, read())
+        taken = interleaved(sides, repeat, warm=False)
+    path.unlink()
+    rates = {name: rows / found for name, found in taken.items()}
+    ratios = {"share": taken[BARE] / taken[LAKE], "to plaintext": taken[LAKE] / taken[PLAIN]}
+    return {"rows": rows, **rates, **ratios}
+
+
+@contextmanager
+def _bare(kind: str, path: Path) -> Iterator[Callable[[], int]]:
+    """Reads from a server of ``bench/bare_flight.py`` in a process of its own."""
+    command = [sys.executable, "-m", "bench.bare_flight", kind, str(path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     client = flight.connect(f"grpc://127.0.0.1:{int(process.stdout.readline())}")
@@ -140,7 +147,6 @@ def _bare(batches: list[pa.RecordBatch], folder: Path) -> Iterator[Callable[[], 
         client.close()
         process.kill()
         process.wait()
-        path.unlink()
 
 
 def mean(found: dict[str, Any]) -> float:

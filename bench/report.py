@@ -69,6 +69,8 @@ def _gateway(kept: str, found: Mapping[str, Any]) -> Table:
     table.add_row("first row of a small query, ms", f"{first['lake']:.0f}", f"{first['embedded']:.0f}", "")
     shares = (f"{export['lake']:,.0f}", f"{export['bare Flight']:,.0f}", f"{export['share']:.2f}")
     table.add_row("export, rows/s, beside bare Flight", *shares)
+    plain = export["plaintext over Flight"]
+    table.add_row("beside plaintext that is read and sent", "", f"{plain:,.0f}", f"{export['to plaintext']:.2f}x")
     return table
 
 

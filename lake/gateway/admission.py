@@ -14,6 +14,7 @@ from lake.clear.arrow_schema import stored_schema
 from lake.clear.reading.plan import SUBJECT_COLUMN, Era, SliceKey
 from lake.clear.sandbox import guard, syntax
 from lake.clear.sandbox.answers import Parameters
+from lake.clear.sandbox.projection import Projection
 from lake.errors import DeniedError, QueryRefusedError, UnavailableError
 from lake.gateway.cancellation import Cancellation
 from lake.gateway.contracts import Contracts
@@ -86,6 +87,12 @@ class Admission:
         """Whether it can be run over disjoint sets of files, its results put one after the other."""
         whole = any(planned.grant.smallest_group for planned in self.planned.values())
         return self.query.divisible and not whole
+
+    @property
+    def plain(self) -> Projection | None:
+        """What it is if it gives rows as they are; not under a grant that shows groups alone."""
+        whole = any(planned.grant.smallest_group for planned in self.planned.values())
+        return None if whole else self.query.projection
 
     def lent(self) -> list[str]:
         """Ids of the elevations under which it runs."""

@@ -10,6 +10,8 @@ import pyarrow as pa
 from lake.clear.reading.slice import Slice
 from lake.clear.sandbox import aggregates, execute, syntax
 from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits
+from lake.clear.sandbox.projection import Projection
+from lake.clear.serving import exports
 from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.pool import Pool
 from lake.clear.serving.session import SandboxSession
@@ -29,8 +31,15 @@ class Session(Protocol):
     def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
         """See ``execute.described``."""
 
-    def run(self, sql: str, slices: Mapping[str, Slice], parameters: Parameters, limits: SandboxLimits) -> Running:
-        """See ``execute.run``."""
+    def run(
+        self,
+        sql: str,
+        slices: Mapping[str, Slice],
+        parameters: Parameters,
+        limits: SandboxLimits,
+        plain: Projection | None = None,
+    ) -> Running:
+        """See ``execute.run``; ``plain`` is what the query is, if it is a plain projection."""
 
     def cancel(self) -> None:
         """Break off what it does now or next, from any thread."""
@@ -64,12 +73,27 @@ class InProcess:
         """See ``execute.described``."""
         return execute.described(sql, schemas, parameters)
 
-    def run(self, sql: str, slices: Mapping[str, Slice], parameters: Parameters, limits: SandboxLimits) -> Running:
-        """See ``execute.run``."""
-        self._running = execute.run(sql, slices, parameters, limits)
+    def run(
+        self,
+        sql: str,
+        slices: Mapping[str, Slice],
+        parameters: Parameters,
+        limits: SandboxLimits,
+        plain: Projection | None = None,
+    ) -> Running:
+        """See ``execute.run``; rows of a plain projection are not shown to the engine."""
+        self._running = self._export(sql, slices, plain, limits) if plain and not parameters else None
+        if self._running is None:
+            self._running = execute.run(sql, slices, parameters, limits)
         if self._cancelled:
             self._running.cancel()
         return self._running
+
+    @staticmethod
+    def _export(sql: str, slices: Mapping[str, Slice], plain: Projection, limits: SandboxLimits) -> Running | None:
+        shape = execute.described(sql, {name: source.schema for name, source in slices.items()}, ())
+        export = exports.started(plain, slices, shape, SliceCache(0, 0), limits.seconds)
+        return None if export is None else Running(shape, export.batches(), export.close, export.close)
 
     def cancel(self) -> None:
         """The engine is interrupted, which it heeds when it can."""

@@ -233,7 +233,7 @@ class QueryGateway:
         sandbox = SandboxLimits(settings.threads, self._memory, limits.seconds)
         try:
             with tracing.step("sandbox"):
-                running = session.run(admission.sql, slices, request.parameters, sandbox)
+                running = session.run(admission.sql, slices, request.parameters, sandbox, admission.plain)
         except LakeError as error:
             # The engine may have read rows before it failed, and that it failed says something about them.
             watch[0].record("error", slices, 0, 0, error=error)

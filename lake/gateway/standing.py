@@ -47,7 +47,8 @@ class Standing:
 
     def _read_marks(self) -> tuple[int, int]:
         """What grows with every policy, and with every event of break-glass."""
-        return self._policies.mark(), self._admissions.elevations.mark()
+        with self._home.catalog.database.snapshot():
+            return self._policies.mark(), self._admissions.elevations.mark()
 
     def check_keys(self) -> None:
         """Before a part: a key that was frozen stops what it opened.

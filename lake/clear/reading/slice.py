@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from lake.clear.reading.decode import fragment
+from lake.clear.reading.decode import fragments
 from lake.clear.reading.filter import FilterCompiler, columns_of
 from lake.clear.reading.mask import apply_mask
+from lake.clear.reading.nulls import cleared
 from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead, SealedPlan, SliceKey, Source
 from lake.errors import IntegrityError, LakeError
 from lake.rules.masks import MaskKind
@@ -118,7 +119,7 @@ class Slice:
         try:
             for file, batch in self._permitted(list(columns), condition):
                 if batch.num_rows:
-                    arrays = [batch[name] for name in columns]
+                    arrays = [self._clean(batch[name], name) for name in columns]
                     rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else batch.select([])
                     yield Source(file.number, file.sensitivity), rows
                     del arrays, rows  # while the next batch is decoded, this one is not kept
@@ -133,6 +134,10 @@ class Slice:
                 hint="'lake doctor' lists every damaged file; restore it from a backup",
             )
             raise self.failure from None
+
+    def _clean(self, column: pa.Array, name: str) -> pa.Array:
+        """Texts need it only where a mask made them: decoding leaves none under a NULL."""
+        return column if pa.types.is_string(column.type) and name not in self._plan.masks else cleared(column)
 
     def _chosen(self, columns: Sequence[str]) -> pa.Schema:
         if not set(columns) <= set(self.schema.names):
@@ -182,8 +187,8 @@ class Slice:
     ) -> Iterator[tuple[FileToRead, pa.RecordBatch]]:
         for start in range(0, len(self._plan.files), FILES_AT_ONCE):
             group = {file.object_key: file for file in self._plan.files[start : start + FILES_AT_ONCE]}
-            fragments = [fragment(file, self._plan.location) for file in group.values()]
-            dataset = ds.FileSystemDataset(fragments, self._unified, ds.ParquetFileFormat())
+            parts = fragments(group.values(), self._plan.location)
+            dataset = ds.FileSystemDataset(parts, self._unified, ds.ParquetFileFormat())
             scanner = dataset.scanner(
                 columns=columns,
                 filter=condition,

@@ -192,7 +192,7 @@ def _bound(node: Tree, columns: _Columns) -> TableConstraints:
 
 def _compare(name: str, comparison: str, value: Tree) -> TableConstraints:
     if name == TIME_COLUMN:
-        moment = _moment(value)
+        moment = moment_of(value)
         if moment is not None:
             return _time_bound(comparison, moment)
     elif name == EMPLOYEE_COLUMN:
@@ -216,7 +216,7 @@ def _time_bound(comparison: str, moment: datetime) -> TableConstraints:
     return TableConstraints(time_from=second if lower else None, time_to=up if upper else None)
 
 
-def _moment(node: Tree) -> datetime | None:
+def moment_of(node: Tree) -> datetime | None:
     """A constant time without an offset: a string, or a string cast to DATE or TIMESTAMP."""
     pattern = _TIMESTAMP
     if node["class"] == "CAST":

@@ -29,6 +29,7 @@ from lake.clear.sandbox.divisible import divisible
 from lake.clear.sandbox.fingerprint import fingerprint
 from lake.clear.sandbox.grammar import query
 from lake.clear.sandbox.names import MAX_LITERALS
+from lake.clear.sandbox.projection import Projection, projection
 from lake.clear.sandbox.syntax import Statement, fold
 from lake.clear.sandbox.walk import Walk, unknown
 from lake.errors import QueryRefusedError
@@ -43,6 +44,7 @@ class AdmittedQuery:
     Attributes:
         sql: the text of the SELECT, unchanged; with ``explain``, blanks stand where EXPLAIN stood.
         divisible: it may run over disjoint parts of the one dataset's files, the results put one after the other.
+        projection: what it is if it gives rows of one dataset as they are, so that no engine is needed.
         explain: its plan is asked for, not its rows: run ``EXPLAIN `` and ``sql``.
         tables: granted datasets that it references, as the grant spells them.
         functions: names of the functions and operators that it calls.
@@ -60,6 +62,7 @@ class AdmittedQuery:
     fingerprint: str
     literals: tuple[str, ...]
     divisible: bool
+    projection: Projection | None
     explain: bool
 
 
@@ -80,6 +83,7 @@ def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> Admitt
         bounds = constraints(statement.tree, tables)
         digest = fingerprint(statement.tree)
         row_by_row = not statement.explain and divisible(statement.tree, frozenset(walk.granted))
+        plain = None if statement.explain else projection(statement.tree, tables)
     except RecursionError:
         raise QueryRefusedError("the query is nested too deeply") from None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -93,5 +97,6 @@ def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> Admitt
         fingerprint=digest,
         literals=tuple(walk.literals),
         divisible=row_by_row,
+        projection=plain,
         explain=statement.explain,
     )

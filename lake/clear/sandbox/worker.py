@@ -6,11 +6,8 @@ It has no key, no path, no hidden row, and one end of an unnamed pair of sockets
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import os
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,11 +17,11 @@ import pyarrow as pa
 from lake.clear.sandbox import aggregates, execute, fences, pushdown, syntax
 from lake.clear.sandbox.answers import Parameters
 from lake.clear.sandbox.channel import Channel, ChannelError, Message
+from lake.clear.sandbox.mapping import mapped
 from lake.errors import QueryRefusedError
 
 MOST_BATCH = 16 << 20
 """Bytes beyond which a batch of the result is sent in pieces."""
-_PROT_READ, _MAP_SHARED, _MAP_POPULATE = 1, 1, 0x8000
 
 
 def serve(connection: duckdb.DuckDBPyConnection, channel: Channel, memory: int, seconds: int) -> None:
@@ -183,27 +180,3 @@ class _Scans:
                         yield batch if batch.schema.names == wanted else batch.select(wanted)
         finally:
             self._feed.send({"is": "close", "scan": number})
-
-
-def mapped(descriptor: int, size: int) -> pa.Buffer:
-    """The bytes behind a descriptor, which is closed; unmapped when nothing refers to them any more."""
-    try:
-        address = _MMAP(None, size, _PROT_READ, _MAP_SHARED | _MAP_POPULATE, descriptor, 0)
-    finally:
-        os.close(descriptor)
-    if address in {None, ctypes.c_void_p(-1).value}:
-        raise MemoryError
-    owner = _Mapping()
-    weakref.finalize(owner, _MUNMAP, address, size).atexit = False
-    return pa.foreign_buffer(address, size, owner)
-
-
-class _Mapping:
-    """Lives as long as a buffer refers to it."""
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_MMAP, _MUNMAP = _LIBC.mmap, _LIBC.munmap
-_MMAP.restype = ctypes.c_void_p
-_MMAP.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-_MUNMAP.argtypes = [ctypes.c_void_p, ctypes.c_size_t]

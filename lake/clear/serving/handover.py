@@ -1,4 +1,4 @@
-"""One scan of a slice on its way to a sandbox: decoded ahead of what is asked for, by two chunks and no more."""
+"""One scan of a slice on its way out: decoded ahead of what is asked for, by two parts and no more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from lake.clear.reading.plan import SliceKey, Source
 from lake.clear.serving.cache import SliceCache
-from lake.clear.serving.chunks import Chunk, chunks
+from lake.clear.serving.chunks import Chunk, Gathered, cut, gathered, pieces
 from lake.errors import LakeError
 
 AHEAD = 2
@@ -37,7 +37,12 @@ class SliceSource(Protocol):
 
 
 class Handover:
-    """A scan. ``next`` is for one thread, ``close`` for any."""
+    """A scan. ``next`` is for one thread, ``close`` for any.
+
+    Args:
+        wording: the condition as a text, which tells scans that are kept apart.
+        rows: of each batch, whatever they come in; then they stay in this process.
+    """
 
     def __init__(
         self,
@@ -46,19 +51,22 @@ class Handover:
         condition: pc.Expression | None,
         wording: str,
         cache: SliceCache,
+        *,
+        rows: int | None = None,
     ) -> None:
         self._source = source
         self._columns = columns
         self._condition = condition
         self._wording = wording
         self._cache = cache
+        self._rows = rows
         self._ready: queue.Queue[Any] = queue.Queue(AHEAD)
         self._closed = threading.Event()
         self._kept: Iterator[Chunk] | None = None
         self._begun = self._ended = False
 
-    def next(self, deadline: float | None = None) -> Chunk | None:
-        """The next chunk, or None at the end; ``deadline`` is on the monotonic clock.
+    def next(self, deadline: float | None = None) -> Chunk | Gathered | None:
+        """The next part, or None at the end; ``deadline`` is on the monotonic clock.
 
         Raises:
             LakeError: the slice cannot be read.
@@ -68,18 +76,19 @@ class Handover:
             return None
         if not self._begun:
             self._begin()
+        part: Chunk | Gathered | None
         if self._kept is not None:
-            chunk = next(self._kept, None)
+            part = next(self._kept, None)
         else:
             found = self._taken(deadline)
             if isinstance(found, LakeError):
                 raise found
-            chunk = found
-        if chunk is None:
+            part = found
+        if part is None:
             self._ended = True
         else:
-            self._source.touch(chunk.touched)
-        return chunk
+            self._source.touch(part.touched)
+        return part
 
     def _taken(self, deadline: float | None) -> Any:
         try:
@@ -106,13 +115,17 @@ class Handover:
         size = 0
         try:
             schema = pa.schema([self._source.schema.field(name) for name in self._columns])
-            for chunk in chunks(schema, self._source.tagged(self._columns, self._condition)):
-                size += chunk.size
-                if kept is not None:
-                    kept.append(chunk)
+            tagged = self._source.tagged(self._columns, self._condition)
+            for part in gathered(schema, pieces(tagged) if self._rows is None else cut(tagged, self._rows)):
+                size += part.size
                 if size > self._cache.most_of_one():
                     kept = None
-                if not self._put(chunk):
+                chunk = part.shared() if self._rows is None or kept is not None else part
+                if kept is not None and isinstance(chunk, Chunk):
+                    kept.append(chunk)
+                wanted = self._put(chunk if self._rows is None else part)
+                del part, chunk  # while the next one is made, this one is not kept
+                if not wanted:
                     return
             if kept is not None and self._source.key is not None:
                 self._cache.put(self._source.key, self._wording, self._columns, kept)

@@ -76,7 +76,8 @@ class Scans:
         self._begun.add(number)  # type: ignore[arg-type]
         if len(self._begun) > self._most_begun:
             raise ScanError
-        return scan.next(deadline)
+        part = scan.next(deadline)
+        return None if part is None else part.shared()
 
     def close(self, number: object) -> None:
         """Let a scan go, if it is open."""

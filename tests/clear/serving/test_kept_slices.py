@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake.clear.reading.plan import SliceKey
-from lake.clear.sandbox.worker import mapped
+from lake.clear.sandbox.mapping import mapped
 from lake.clear.serving.cache import MOST_CHUNKS, SliceCache
-from lake.clear.serving.chunks import FIRST_BYTES, Chunk, chunks
+from lake.clear.serving.chunks import FIRST_BYTES, Chunk, Gathered, gathered, pieces
 from lake.clear.serving.handover import AHEAD, Handover
 from lake.errors import LakeError, LimitExceededError
 from tests.clear.serving.sandboxes import NOTHING_KEPT, SOURCE, Held, descriptors, numbers
@@ -35,7 +35,7 @@ def batch(rows: int) -> pa.RecordBatch:
 
 
 def chunk(rows: int = 10) -> Chunk:
-    return Chunk(SCHEMA, [batch(rows)], {SOURCE: rows})
+    return Chunk(Gathered(SCHEMA, [batch(rows)], {SOURCE: rows}, 0))
 
 
 def tries(descriptor: int) -> list[int]:
@@ -121,13 +121,13 @@ def test_mapping_nothing_fails_and_closes() -> None:
 def test_batches_are_gathered_little_at_first() -> None:
     """All rows, in order, each chunk with whose rows it holds; descriptors go with the chunks."""
     before = descriptors()
-    made = list(chunks(SCHEMA, ((SOURCE, batch(5000)) for _ in range(200))))
+    made = [part.shared() for part in gathered(SCHEMA, pieces((SOURCE, batch(5000)) for _ in range(200)))]
     assert sum(one.touched[SOURCE] for one in made) == 1_000_000
     assert FIRST_BYTES <= made[0].size < 2 * FIRST_BYTES < made[1].size < made[2].size
     assert descriptors() == before + len(made)
     read = [mapped(os.dup(one.descriptor), one.size) for one in made]
     assert sum(pa.ipc.open_stream(one).read_all().num_rows for one in read) == 1_000_000
-    assert list(chunks(SCHEMA, [])) == []
+    assert list(gathered(SCHEMA, [])) == []
     del made, read
     gc.collect()
     assert descriptors() == before
