@@ -62,10 +62,10 @@ def contract(name: str) -> str:
     return (ROOT / "examples" / "contracts" / f"{name}.yaml").read_text("utf-8")
 
 
-def make_lake(path: Path) -> None:
-    """A new lake at ``path`` with its key file beside it."""
+def make_lake(path: Path, **elsewhere: str) -> None:
+    """A new lake at ``path`` with its key file beside it, its parts there or elsewhere."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lake.create(path, key_file=key_file(path))
+    lake.create(path, key_file=key_file(path), **elsewhere)
     with open_lake(path, 1) as db:
         db.add_contract(contract("desktop"))
         db.add_contract(contract("mouse"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from lake.sealed.objects.s3 import S3Store
 from lake.sealed.objects.s3_calls import Patience
 from lake.sealed.objects.s3_examination import examine, refuse_unusable
 from lake.sealed.objects.s3_place import S3Place
+from tests import forking
 from tests.servers.buckets import QUICK, Bucket, bucket
 from tests.servers.fault_proxy import FaultProxy, answers, cuts_download, cuts_upload, loses_answer, shortens
 from tests.servers.s3_processes import ADMIN, SECRET, free_ports
@@ -276,6 +278,37 @@ def test_an_upload_that_fails_is_given_up_at_once(proxied: tuple[FaultProxy, Buc
         through(proxy, direct).put(KEY, memoryview(bytes(7 * MIB)))
     assert list(direct.store().unfinished()) == []
     assert direct.names() == []
+
+
+@pytest.mark.parametrize("step", ["store.upload-begun", "store.part-written", "store.upload-completed"])
+def test_a_kill_in_an_upload_leaves_an_object_whole_or_absent(step: str) -> None:
+    """What is left otherwise is an upload, which is found and given up; written again it is there."""
+    place = bucket("seaweedfs")
+    source = """
+import os, signal, sys
+from lake.sealed.objects.s3 import S3Store
+from lake.sealed.objects.s3_place import S3Place
+
+def hook(event, arguments):
+    if event == "lake.step" and arguments[0] == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store = S3Store(S3Place.parse(sys.argv[1], sys.argv[2]), large=6 << 20, part=5 << 20)
+sys.addaudithook(hook)
+store.put("data/events/one.parquet", memoryview(bytes(7 << 20)))
+"""
+    ended = forking.run(source, place.url, place.endpoint, step)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    store = place.store(**SIZES)
+    whole = step == "store.upload-completed"
+    assert [found.length for found in store.list()] == ([7 * MIB] if whole else [])
+    uploads = list(store.unfinished())
+    assert [upload.key for upload in uploads] == ([] if whole else [KEY])
+    for upload in uploads:
+        store.abort(upload)
+    store.put(KEY, memoryview(bytes(7 * MIB)))
+    assert store.read(KEY) == bytes(7 * MIB)
+    assert list(store.unfinished()) == []
 
 
 def test_content_that_was_changed_on_its_way_is_refused_by_the_server(proxied: tuple[FaultProxy, Bucket]) -> None:
