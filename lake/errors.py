@@ -127,6 +127,26 @@ class BatchConflictError(BatchRefusedError):
     code = "batch_conflict"
 
 
+class LeaseRefusedError(BatchRefusedError):
+    """A batch came without a lease that is for it.
+
+    Args:
+        reason: a word of a closed set: malformed, unknown, device, enrolment, employee, dataset, contract, types.
+    """
+
+    code = "lease_refused"
+
+    def __init__(self, message: str, *, hint: str = "", reason: str = "", **details: str | int) -> None:
+        super().__init__(message, hint=hint, reason=reason, **details)
+        self.reason = reason
+
+
+class PausedError(BatchRefusedError):
+    """Collection is paused here: no lease is granted, or what was sent may not land any more."""
+
+    code = "paused"
+
+
 class IntegrityError(LakeError):
     """Stored bytes are not what was stored: a file, the catalog, the audit log or a wrapped key was changed or lost."""
 
