@@ -25,7 +25,7 @@ HASTY = Patience(connect=1.0, read=1.0, deadline=0.3, first_pause=0.02, longest_
 """Gives up soon: for faults that do not pass."""
 
 
-CHECKS = ("keys", "catalog", "audit log", "contracts", "objects", "stray files")
+CHECKS = ("keys", "catalog", "audit log", "contracts", "object store", "objects", "stray files")
 
 
 @dataclass(frozen=True)
