@@ -1,4 +1,4 @@
-"""The command: ``python -m bench [--only ingest,query,startup,memory,micro,keys,gateway] [--rows N] ...``."""
+"""The command: ``python -m bench [--only ingest,query,…,catalog,store] [--rows N] ...``; ``--help`` names all."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench import gateway, ingest, keys, memory, micro, query, report, startup
+from bench import catalog, gateway, ingest, keys, memory, micro, query, report, startup, store
 from bench.measure import ROOT, BenchError, Scale, say
 
 DEFAULT = Scale()
-SECTIONS = ("ingest", "query", "startup", "memory", "micro", "keys", "gateway")
+SECTIONS = ("ingest", "query", "startup", "memory", "micro", "keys", "gateway", "catalog", "store")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +56,8 @@ def measure(only: Sequence[str], scale: Scale, folder: Path, *, imports: bool) -
         "micro": lambda place: micro.measure(scale, place, files=min(10_000, scale.rows)),
         "keys": lambda place: keys.measure(scale, place),
         "gateway": lambda place: gateway.measure(scale, place),
+        "catalog": lambda place: catalog.measure(scale, place),
+        "store": lambda place: store.measure(scale, place),
     }
     results: dict[str, Any] = {}
     for name in only:

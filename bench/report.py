@@ -53,6 +53,17 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
     if "gateway" in results:
         for kept in ("keeps none", "keeps slices"):
             yield _gateway(kept, results["gateway"])
+    if "catalog" in results:
+        yield _catalog(results["catalog"])
+
+
+def _catalog(found: Mapping[str, Any]) -> Table:
+    sizes = list(next(iter(next(iter(found["milliseconds"].values())).values())))
+    table = _table("planning time by files in the catalog", "query", *(f"{int(size):,}" for size in sizes))
+    for name, by_kind in found["milliseconds"].items():
+        for kind, taken in by_kind.items():
+            table.add_row(f"{name}, {kind}", *(f"{taken[size]:,.1f} ms" for size in sizes))
+    return table
 
 
 def _gateway(kept: str, found: Mapping[str, Any]) -> Table:

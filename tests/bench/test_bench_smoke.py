@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys", "gateway"]
+SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys", "gateway", "catalog", "store"]
 
 
 @pytest.fixture(scope="module")
