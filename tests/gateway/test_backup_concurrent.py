@@ -45,7 +45,14 @@ print(back_up(world).unit.id, pins)
 """
 
 
-@pytest.mark.parametrize("step", ["backup.catalog-pinned", "backup.log-pinned", "backup.keys-written"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "backup.catalog-pinned",
+        pytest.param("backup.log-pinned", marks=pytest.mark.soak),
+        pytest.param("backup.keys-written", marks=pytest.mark.soak),
+    ],
+)
 @pytest.mark.parametrize("action", ["ingest", "keks", "buckets", "trim", "shred"])
 def test_what_happens_between_two_snapshots_does_not_tear_a_unit(world: World, step: str, action: str) -> None:
     """A change of keys between the snapshots has all of them taken again; a batch does not; and the unit restores."""

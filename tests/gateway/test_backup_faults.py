@@ -33,7 +33,19 @@ BACKUP_STEPS = (
 )
 
 
-@pytest.mark.parametrize("crash", BACKUP_STEPS, ids=lambda crash: f"{crash[0]}-{crash[1]}")
+RARE = ("backup.log-pinned", "keys.backup-part", "keys.backup-written", "audit.copy-published", "restore.log-written",
+        "restore.page-written", "restore.config-written")  # fmt: skip
+"""Steps between which nothing else becomes durable that counts: every one of them is tried in a soak."""
+
+
+def often(step: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Whether a step is tried each time."""
+    return (pytest.mark.soak,) if step in RARE else ()
+
+
+@pytest.mark.parametrize(
+    "crash", [pytest.param(crash, marks=often(crash[0]), id=f"{crash[0]}-{crash[1]}") for crash in BACKUP_STEPS]
+)
 def test_a_killed_backup_leaves_the_former_unit_valid(world: World, crash: tuple[str, int]) -> None:
     """The former one is the newest until the manifest is written; the next backup is whole."""
     former = back_up(world).unit.id
@@ -117,7 +129,11 @@ ELSEWHERE = ("restore.folders-made", "restore.keys-written", "restore.whole", "r
 
 
 @pytest.mark.parametrize(
-    ("step", "store"), [*((step, "inside") for step in RESTORE_STEPS), *((step, "elsewhere") for step in ELSEWHERE)]
+    ("step", "store"),
+    [
+        *(pytest.param(step, "inside", marks=often(step)) for step in RESTORE_STEPS),
+        *((step, "elsewhere") for step in ELSEWHERE),
+    ],
 )
 def test_a_killed_restoration_is_finished_by_the_next(
     place: World, lost: tuple[World, Answers], step: str, store: str

@@ -67,7 +67,15 @@ def test_from_files_to_postgresql_and_back(world: World, url: str) -> None:
     assert sound(back)
 
 
-@pytest.mark.parametrize("step", ["restore.keys-written", "restore.page-written", "restore.recorded", "restore.whole"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "restore.keys-written",
+        pytest.param("restore.page-written", marks=pytest.mark.soak),
+        pytest.param("restore.recorded", marks=pytest.mark.soak),
+        "restore.whole",
+    ],
+)
 def test_killed_on_the_way_to_postgresql(world: World, url: str, step: str, postgres: PostgresServer) -> None:
     """The next attempt clears the tables that were not finished, or finishes those that were."""
     before = answers(world)
