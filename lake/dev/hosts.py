@@ -19,6 +19,8 @@ ROLES = {
     "operator": ("lake_owner", "jobs"),
 }
 """Roles of hosts that ask the broker: the user of the catalog, and the identity of the store."""
+KEYS = "keys"
+"""The key store's host, in an operator's hands."""
 
 
 def write_files(state: State) -> None:
@@ -31,8 +33,10 @@ def write_files(state: State) -> None:
     shutil.copyfile(PEERS, _own(state.folder / "peers.yaml"))
     if not (state.folder / "identity.yaml").exists():
         _own(state.folder / "identity.yaml").write_text(IDENTITY)
-    for role in ROLES:
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in of_role(state, choices, role).items()]
+    environments = {role: of_role(state, choices, role) for role in ROLES}
+    environments[KEYS] = of_key_store(state, choices, "operator")
+    for role, environment in environments.items():
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
         _own(state.folder / f"{role}.env").write_text("\n".join(lines) + "\n")
 
 

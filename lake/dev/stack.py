@@ -128,7 +128,7 @@ class Stack:
             "broker": f"tls:127.0.0.1:{ports['broker']}",
             "openbao": f"https://127.0.0.1:{ports['openbao']}",
             "lake": str(state.lake),
-            "environments": {role: str(state.folder / f"{role}.env") for role in hosts.ROLES},
+            "environments": {role: str(state.folder / f"{role}.env") for role in (*hosts.ROLES, hosts.KEYS)},
             "logs": str(state.logs),
             "store": self._choices.store,
             "database": self._choices.database,

@@ -255,6 +255,15 @@ def test_the_documents_of_the_deployment_are_valid(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-n", ROOT / "deploy" / "jobs.sh"], check=False).returncode == 0
 
 
+def test_the_rights_are_those_of_the_runbook() -> None:
+    """What is given to the hosts is what the page on PostgreSQL gives, to the letter."""
+    page = (ROOT / "docs" / "operations" / "postgresql.md").read_text("utf-8")
+    given = (ROOT / "lake" / "dev" / "grants.sql").read_text("utf-8")
+    shown = page.partition("-- roles\n")[2].partition("```")[0]
+    assert shown.count("GRANT") > 5
+    assert given.endswith(shown)
+
+
 def test_the_secrets_are_nobody_elses(tmp_path: Path) -> None:
     """Modes, randomness, and no second time: they are there wholly or not at all."""
     folder = secret_files.make(tmp_path / "secrets", ["gateway.example.org", "192.0.2.7"])

@@ -87,7 +87,7 @@ def stack() -> Iterator[Stack]:
     folder.chmod(0o711)
     found = None
     try:
-        found = up(folder / "state", "--store", "local", "--documents", str(ROOT / "examples"))
+        found = up(folder / "state", "--documents", str(ROOT / "examples"))
         yield found
     finally:
         if found is not None:
@@ -103,6 +103,8 @@ def test_the_tour(stack: Stack) -> None:
     stack.run("ingest", "synth", "--employees", "2", "--rows", "300", "--seed", "7", "--output", str(rows))
     landed = stack.run("ingest", "ingest", str(rows), "--dataset", "desktop_events")
     assert landed["rows"] == 300
+    assert stack.document["store"] == "juicefs"
+    assert not [path for path in stack.state.glob("lake/data/**/*") if path.is_file()]
     refused = stack.run("ingest", "query", COUNT, "--user", "mira", "--purpose", "train_assistant", expect=3)
     assert refused["error"] == "broker_refused"
 
@@ -127,6 +129,7 @@ def test_the_tour(stack: Stack) -> None:
     states = {finding["check"]: finding["state"] for finding in stack.run("operator", "doctor")}
     assert {states[name] for name in ("keys", "catalog", "audit log", "objects", "stray files")} == {"ok"}
     assert stack.run("jobs", "jobs", "sweep", "--yes")["removed"] == 0
+    assert stack.run("keys", "keys", "status")
 
 
 def test_nobody_else_reads_the_folder(stack: Stack) -> None:
