@@ -14,6 +14,7 @@ from lake.clear.sandbox.projection import Projection
 from lake.clear.serving import exports
 from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.pool import Pool
+from lake.clear.serving.recall import Recall, RecallingSession
 from lake.clear.serving.session import SandboxSession
 
 
@@ -48,14 +49,14 @@ class Session(Protocol):
         """Give everything back; closing what runs breaks it off."""
 
 
-Engine = Callable[[], Session]
-"""A session for one query."""
+Engine = Callable[[str], Session]
+"""A session for one query of a user."""
 
 
 class InProcess:
     """User SQL runs in the caller's process, which is the operator's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, _user: str) -> None:
         self._cancelled = False
         self._running: Running | None = None
 
@@ -107,4 +108,5 @@ class InProcess:
 
 def sandboxed(pool: Pool, cache: SliceCache, longest: float) -> Engine:
     """User SQL runs in sandboxes; ``longest`` is in seconds, for queries whose grant has no limit of its own."""
-    return lambda: SandboxSession(pool, cache, longest)
+    recall = Recall()
+    return lambda user: RecallingSession(lambda: SandboxSession(pool, cache, longest), recall, user)

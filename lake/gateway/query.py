@@ -96,7 +96,7 @@ class QueryGateway:
             AuditUnavailableError, IntegrityError, KeysError: no rows either.
         """
         actor = self._home.actor(request.user)
-        session = self._engine()
+        session = self._engine(request.user)
         request.cancellation.attach(session.cancel)
         try:
             for seconds in REPLAN_AFTER:
@@ -116,7 +116,7 @@ class QueryGateway:
             DeniedError, QueryRefusedError: it may not run.
         """
         policy = self._policies.current()
-        session = self._engine()
+        session = self._engine(request.user)
         try:
             admission = self._admitted(request, self._home.actor(request.user), policy, session)
             query = admission.query
@@ -137,7 +137,7 @@ class QueryGateway:
         Raises:
             DeniedError, QueryRefusedError: it may not run.
         """
-        session = self._engine()
+        session = self._engine(request.user)
         try:
             admission = self._admitted(request, self._home.actor(request.user), self._policies.current(), session)
         finally:
