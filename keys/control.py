@@ -115,6 +115,10 @@ class ControlKeys:
         """The key of the lake's own tokens, 32 bytes: made of a secret that of all hosts only gateways hold."""
         return envelope.mac(self._key(PSEUDONYMS), envelope.context(Kind.DERIVED, "tokens", self._lake))
 
+    def collection_key(self, of: str) -> bytes:
+        """A key of collectors' credentials, 32 bytes, one for each kind: hosts that take batches in hold it too."""
+        return envelope.mac(self._key(DIRECTORY), envelope.context(Kind.DERIVED, "collection", self._lake, of))
+
 
 class SharedControlKeys(ControlKeys):
     """Those that a broker shares with a host; what needs another one is refused.

@@ -32,6 +32,11 @@ POLICY, CONTRACT, KEYS, CREATED, READ = "policy.apply", "contract.add", "key.cre
 KEY_OPERATION = "key.operation"
 BACKUP, RESTORED = "lake.backup", "lake.restore"
 REKEY_INTENT, REKEY_OUTCOME = "rekey.intent", "rekey.outcome"
+PAUSE, OPT_OUT, RESUME = "collection.pause", "collection.opt_out", "collection.resume"
+"""A resumption has a ``step``: ``request``, then ``approve`` by another person."""
+FREEZE, UNFREEZE = "reads.freeze", "reads.unfreeze"
+LEASE, DEVICE = "lease", "device"
+"""Followed by what happened, such as ``lease.grant`` or ``device.retire``."""
 BREAK_GLASS = "break_glass"
 """Followed by what happened to an elevation, such as ``break_glass.approve``; or ``break_glass.deny``."""
 

@@ -22,7 +22,7 @@ from lake.sealed.catalog import chain, tables
 PAGE = 2_000
 """Rows of a page, which is held in memory as a whole."""
 TABLES = (tables.commits, *tables.CHAINED, tables.marks)
-"""All of the catalog but the leases, which nobody holds after a restoration."""
+"""All of the catalog but leases, which nobody holds after a restoration, and what was counted under them."""
 Rows = Callable[[str], Iterator[dict[str, Any]]]
 """Reads the rows of a table by its name, in the order of the pages."""
 

@@ -161,7 +161,62 @@ leases = sa.Table(
 )
 """Who does a job now, outside the chain as it is no content; see leases.py."""
 
-CHAINED = (contracts, policies, directory, actors, batches, files, removals, elevations)
+
+def _events(name: str, *, ids: int) -> sa.Table:
+    """Events of which a commit adds one; each is sealed together with a digest of all before it. See ledgers.py."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("id", sa.String(ids), primary_key=True),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("sealed", sa.LargeBinary, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False, index=True),
+    )
+
+
+halts = _events("halts", ids=32)
+"""Pauses of collection, opt-outs, frozen reads, and who has ended them."""
+devices = _events("devices", ids=37)
+"""Devices that may collect, by tag: enrolled and retired."""
+
+leases_issued = sa.Table(
+    "leases_issued",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("device", sa.String(37), nullable=False),
+    sa.Column("dataset", sa.String(64), nullable=False),
+    sa.Column("claims", sa.Text, nullable=False),
+    sa.Column("mark", sa.BigInteger, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("renewed", sa.Boolean, nullable=False),
+    sa.Index("ix_leases_issued_device", "device", "dataset", "issued_at"),
+)
+"""Leases of collectors, outside the chain: they come and go by the minute. A lease without its row is none."""
+
+acknowledgements = sa.Table(
+    "acknowledgements",
+    metadata,
+    sa.Column("device", sa.String(37), primary_key=True),
+    sa.Column("mark", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("first_at", sa.BigInteger, nullable=False),
+    sa.Column("last_at", sa.BigInteger, nullable=False),
+)
+"""Devices that say that they have stopped what pauses up to a mark forbid; outside the chain."""
+
+refusals = sa.Table(
+    "refusals",
+    metadata,
+    sa.Column("halt", sa.String(32), primary_key=True),
+    sa.Column("device", sa.String(37), primary_key=True),
+    sa.Column("batches", sa.BigInteger, nullable=False),
+    sa.Column("first_at", sa.BigInteger, nullable=False),
+    sa.Column("last_at", sa.BigInteger, nullable=False),
+)
+"""Batches refused because of a pause; outside the chain."""
+
+CHAINED = (contracts, policies, directory, actors, batches, files, removals, elevations, halts, devices)
 """Tables whose rows the commits account for; see chain.py."""
 
 REWRAPPED = frozenset({"kek_id", "kek_version", "wrapped_dek", "removed_seq"})

@@ -107,12 +107,20 @@ def fill(catalog: Catalog) -> None:
     catalog.add_employees(
         [(Subject(letter * 26, n), letter.encode() * 32, b"sealed id") for n, letter in enumerate("ab")]
     )
-    catalog.add_actor("u:" + "3" * 32, b"sealed name")
+    introduce(catalog, "u:" + "3" * 32)
     for number in range(2):
         files = [(data_file(f"{number}-{part}", hours=10 * part), part) for part in range(2)]
         catalog.land(batch_record(f"batch-{number}"), files, key_epoch=1)
     remove_a_file(catalog)
     elevate(catalog, "4" * 32, "request")
+
+
+def introduce(catalog: Catalog, actor: str) -> None:
+    """An actor, and in the same commit an event of each kind that has no commit of its own here."""
+    event = {"id": "5" * 32, "kind": "first", "sealed": b"sealed event", "at": 1_773_000_000_000_000}
+    rows = {tables.actors: [{"actor": actor, "sealed": b"sealed name"}]}
+    with catalog.database.writing() as connection:
+        catalog.append(connection, "actor", {**rows, tables.halts: [event], tables.devices: [event]})
 
 
 def elevate(catalog: Catalog, name: str, kind: str) -> Head:
