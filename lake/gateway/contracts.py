@@ -27,6 +27,10 @@ class Contracts:
         """The newest contract of every dataset."""
         return {dataset: contract for (dataset, _), contract in sorted(self._versions.items())}
 
+    def all(self) -> list[Contract]:
+        """Every version that ever was in force, oldest first."""
+        return [contract for _, contract in sorted(self._versions.items())]
+
     def get(self, dataset: str, version: int | None = None) -> Contract:
         """The contract that a batch is judged by.
 

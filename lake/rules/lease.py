@@ -18,6 +18,7 @@ TTL = timedelta(seconds=300)
 SHORTEST_TTL, LONGEST_TTL = timedelta(seconds=5), timedelta(hours=1)
 SKEW = timedelta(seconds=30)
 """How far clocks may differ: capture times may lie outside of their lease by this, and a bound counts it in."""
+_EVER = datetime(1, 1, 1)  # noqa: DTZ001 - capture times are naive UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +122,17 @@ def judge(lease: Lease, place: Place, known: Collection[Halt]) -> tuple[Gate, li
     The gate's ``types`` are empty if none may.
     """
     forbidding = [halt for halt in newer(lease, place, known) if forbids(halt, lease)]
-    types = lease.types
+    left = lease.types
     for halt in forbidding:
-        types = frozenset() if halt.order.types is None else types - halt.order.types
-    times = tuple(
+        left = frozenset() if halt.order.types is None else left - halt.order.types
+    whole = [Closed(_EVER, None, halt.order.types) for halt in forbidding]
+    times = [
         Closed(halt.since, halt.until, halt.order.types)
         for halt in known
-        if halt.covers(place) and halt.touches(lease.types)
-    )
-    return Gate(lease.issued - SKEW, lease.expires + SKEW, place.employee, types, times), forbidding
+        if halt not in forbidding and halt.covers(place) and halt.touches(lease.types)
+    ]
+    types = lease.types if left else left
+    return Gate(lease.issued - SKEW, lease.expires + SKEW, place.employee, types, (*whole, *times)), forbidding
 
 
 def outstanding(halt: Halt, lease: Lease, place: Place) -> bool:

@@ -6,7 +6,7 @@ A batch becomes visible by :meth:`Catalog.land` alone, after its objects are dur
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -187,13 +187,19 @@ class Catalog:
             return {(row.dataset, row.batch_id) for row in connection.execute(sa.select(*columns))}
 
     def land(
-        self, batch: BatchRecord, files: Iterable[tuple[DataFile, int]], *, key_epoch: int | None
+        self,
+        batch: BatchRecord,
+        files: Iterable[tuple[DataFile, int]],
+        *,
+        key_epoch: int | None,
+        confirm: Callable[[sa.Connection], None] = lambda _: None,
     ) -> chain.Head | None:
         """Make a batch and its files visible in one transaction; None if the same batch has landed already.
 
         Args:
             files: each with the dense number of its employee.
             key_epoch: when the KEKs that wrap the files' DEKs were read; None if there is no file.
+            confirm: asks within the transaction whether it may still land, and raises if not.
 
         Raises:
             BatchConflictError: the id has landed with other content.
@@ -212,6 +218,7 @@ class Catalog:
         try:
             with self.database.writing() as connection:
                 check_fence(connection, key_epoch)
+                confirm(connection)
                 return self.append(connection, "batch", {tables.batches: [record], tables.files: rows})
         except exc.IntegrityError:
             landed = self.batch(batch.dataset, batch.batch_id)
