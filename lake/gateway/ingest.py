@@ -17,6 +17,7 @@ from datetime import UTC
 from typing import Protocol
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from keys.broker import LandingKeys
 from keys.errors import KeysError
@@ -24,6 +25,9 @@ from keys.refs import PartitionRef
 from lake.clear.landing.batch import Landing, land_rows
 from lake.clear.landing.conform import Conformer
 from lake.errors import BatchConflictError, LakeError, MalformedInputError, StaleKeysError, UsageError
+from lake.gateway.collection.devices import Devices
+from lake.gateway.collection.halts import Halts
+from lake.gateway.collection.interface import Judgement
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
 from lake.gateway.planner import binding
@@ -55,6 +59,7 @@ class Delivery:
         content: digest of what was sent; final once ``batches`` is exhausted, or known before.
         batch_id: the sender's name for it; None to name it by its content.
         dropped: what the reader left out, by reason; final once ``batches`` is exhausted.
+        judgement: what may land of a collector's batch; None for an operator's, which pauses cut by capture time.
     """
 
     dataset: str
@@ -64,6 +69,7 @@ class Delivery:
     contract_version: int | None = None
     known_content: bool = False
     dropped: Mapping[str, int] = field(default_factory=dict)
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class Ingest:
         self._home = home
         self._contracts = contracts
         self._actor = actor
+        self._halts = Halts(home, Devices(home))
 
     def land(self, delivery: Delivery, progress: Progress = lambda _: None) -> BatchReport:
         """Land one delivery, or find that it has landed before.
@@ -104,6 +111,8 @@ class Ingest:
             self._home.recorder.record(
                 entries.BATCH_REFUSED, self._actor, {"dataset": delivery.dataset, "reason": error.code}
             )
+            if delivery.judgement is not None:
+                delivery.judgement.refused(error)
             raise
 
     def _land(self, delivery: Delivery, contract: Contract, progress: Progress) -> BatchReport:
@@ -115,7 +124,10 @@ class Ingest:
                 for _ in delivery.batches:
                     pass
             return self._again(delivery, landed, known or "")
-        conformer = Conformer(contract, self._home.clock().astimezone(UTC).replace(tzinfo=None))
+        judgement = delivery.judgement or self._halts.judgement(delivery.dataset)
+        now = self._home.clock().astimezone(UTC).replace(tzinfo=None)
+        conformer = Conformer(contract, now, judgement.gate)
+        sys.audit("lake.step", "ingest.judged")
         written: list[str] = []
         files: list[tuple[DataFile, int]] = []
         issued: list[LandingKeys] = []
@@ -142,7 +154,7 @@ class Ingest:
         except BaseException:
             self._remove(written)
             raise
-        return self._commit(delivery, contract, report, files, issued)
+        return self._commit(replace(delivery, judgement=judgement), contract, report, files, issued)
 
     def _landing(self, written: list[str], issued: list[LandingKeys]) -> Landing:
         def keys(partitions: Collection[PartitionRef]) -> LandingKeys:
@@ -169,7 +181,7 @@ class Ingest:
             self._home.recorder.record_keys(self._actor, self._home.broker.take_events())
             self._announce("commit", record, contract, files)
             sys.audit("lake.step", "ingest.announced")
-            head = self._land_files(record, files, issued)
+            head = self._land_files(record, files, issued, delivery.judgement)
         except (LakeError, KeysError):
             with suppress(LakeError):  # the commit may have been made, or be under way, although its answer was lost
                 self._remove(self._home.catalog.unnamed([file.object_key for file, _ in files]))
@@ -186,13 +198,18 @@ class Ingest:
         return report
 
     def _land_files(
-        self, record: BatchRecord, files: list[tuple[DataFile, int]], issued: list[LandingKeys]
+        self,
+        record: BatchRecord,
+        files: list[tuple[DataFile, int]],
+        issued: list[LandingKeys],
+        judgement: Judgement | None,
     ) -> Head | None:
         """The commit. Keys that were retired since they were read are read again, and the DEKs wrapped anew."""
+        assert judgement is not None  # noqa: S101 - nothing comes here that was not judged
         for _ in range(COMMIT_TRIES):
             epoch = min((keys.epoch for keys in issued), default=None)
             try:
-                return self._home.catalog.land(record, files, key_epoch=epoch)
+                return self._home.catalog.land(record, files, key_epoch=epoch, confirm=judgement.confirm)
             except StaleKeysError:
                 sys.audit("lake.step", "ingest.keys-stale")
                 files[:] = rewrapped(files, issued)
