@@ -17,7 +17,6 @@ from datetime import UTC
 from typing import Protocol
 
 import pyarrow as pa
-import sqlalchemy as sa
 
 from keys.broker import LandingKeys
 from keys.errors import KeysError
