@@ -55,6 +55,22 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
             yield _gateway(kept, results["gateway"])
     if "catalog" in results:
         yield _catalog(results["catalog"])
+    if results.get("store"):
+        yield _store(results["store"])
+
+
+def _store(found: Mapping[str, Any]) -> Table:
+    landed = found["ingest"]
+    title = f"a lake on S3: {landed['rows']:,} rows, {landed['files']} files in each of its batches"
+    table = _table(title, "what", "S3, s", "folder, s", "S3 / folder")
+    rates = landed["megabytes_per_second"]
+    name = f"ingest ({rates['lake']:.1f} and {rates['folder']:.1f} MB/s)"
+    for what, taken in ((name, landed["seconds"]), *found["query"]["seconds"].items()):
+        table.add_row(
+            what, *(f"{taken[side]:.3f}" for side in ("lake", "folder")), f"{taken['lake'] / taken['folder']:.2f}x"
+        )
+    table.add_row("geometric mean of the questions", "", "", f"{found['query']['ratios']['geometric mean']:.2f}x")
+    return table
 
 
 def _catalog(found: Mapping[str, Any]) -> Table:

@@ -203,7 +203,7 @@ class Rekey:
             sys.audit("lake.step", "rekey.object-written")
             return made
 
-        with ThreadPoolExecutor(self._home.settings.threads, thread_name_prefix="rekey") as pool:
+        with ThreadPoolExecutor(self._home.writers, thread_name_prefix="rekey") as pool:
             return list(pool.map(write, zip(page, deks, strict=True)))
 
     def _remove(self, written: Sequence[str]) -> None:

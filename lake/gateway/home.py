@@ -43,6 +43,9 @@ from lake.sealed.catalog.upkeep import Upkeep
 from lake.sealed.objects import ObjectStore
 from lake.settings import Secrets, Settings
 
+WAITING = 4
+"""Threads to a processor that write to a store on the network."""
+
 
 class Home:
     """An opened lake. Close it; it is also a context manager."""
@@ -114,6 +117,11 @@ class Home:
             raise
         home.snapshot_days, home.archive_days = key_services.copies_kept(secret)
         return home
+
+    @property
+    def writers(self) -> int:
+        """Threads that encrypt and store: more than there are processors where storing is mostly waiting."""
+        return self.settings.threads * (WAITING if self.objects.location().part else 1)
 
     @property
     def provider(self) -> KeyProvider:
