@@ -164,8 +164,8 @@ class Ingest:
             written.append(key)
             self._home.objects.put(key, content)
 
-        settings = self._home.settings
-        return Landing(self._home.directory.enter, keys, store, settings.threads, settings.landing_bytes)
+        home = self._home
+        return Landing(home.directory.enter, keys, store, home.writers, home.settings.landing_bytes)
 
     def _commit(
         self,
