@@ -25,9 +25,12 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         audit,
         backup,
         break_glass,
+        collection,
         datasets,
         dev,
+        devices,
         exposure,
+        freezing,
         ingest,
         keys,
         lakes,
@@ -50,7 +53,8 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
     administration = (keys, backup, store, serve, dev, tokens, synth)
-    for module in (lakes, datasets, ingest, policies, exposure, break_glass, *asking, *administration):
+    collecting = (collection, devices, freezing)
+    for module in (lakes, datasets, ingest, policies, exposure, break_glass, *collecting, *asking, *administration):
         module.register(subparsers)
     if extended:
         for extension in sorted(entry_points(group=EXTENSIONS), key=lambda point: point.name):

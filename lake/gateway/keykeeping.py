@@ -23,6 +23,7 @@ from keys.refs import DekRequest
 from keys.rows import BucketPlace, KekScope
 from keys.signing import NoteVerifier
 from lake.errors import LakeError
+from lake.gateway.collection.halts import refuse_frozen
 from lake.gateway.home import Home
 from lake.gateway.kek_rotation import DEK_PAGE, dek_request, rotate_pages
 from lake.gateway.key_services import provider_files
@@ -131,6 +132,8 @@ class KeyKeeping(KeyPlans):
             How many roots, employees or KEKs changed.
         """
         verb = "disable" if disabled else "enable"
+        if whole_level and not disabled:
+            refuse_frozen(self._home, scope.sensitivities or ())
         wanted, fields = self.kek_scope(scope)
         people = wanted.subjects is not None and scope.sensitivities is None and scope.months is None
         # Of people it is a word in their row, which no operation changes: it waits for none.

@@ -25,6 +25,7 @@ from lake.gateway.home import Home
 from lake.rules import halt as rules
 from lake.rules.halt import BEGINNINGS, Backlog, Event, EventKind, Halt, Order, Scope, ScopeKind
 from lake.rules.lease import Gate
+from lake.rules.model import SENSITIVITIES
 from lake.sealed.audit import entries
 from lake.sealed.catalog import tables
 from lake.sealed.catalog.rows import microseconds, moment
@@ -53,7 +54,7 @@ class Halts:
 
     def __init__(self, home: Home, devices: Devices) -> None:
         self._home = home
-        self._devices = devices
+        self.devices = devices
         self._database = home.catalog.database
         self._ledger = Ledger(home, tables.halts)
         self._known = Known()
@@ -92,7 +93,7 @@ class Halts:
 
         return self._add(by, kind, secrets.token_hex(16), settled, order=order)
 
-    def resume(self, by: str, halt: str, reason: str = "") -> Halt:
+    def resume(self, by: str, halt: str, reason: str = "", *, reads: bool = False) -> Halt:
         """Ask to end a pause, or, if somebody else has asked, end it. Asking again changes nothing.
 
         Raises:
@@ -101,7 +102,7 @@ class Halts:
         kind = EventKind.REQUEST
 
         def settled(known: Known, now: datetime) -> Halt | None:
-            one = self._find(known, halt)
+            one = _find(known, halt, reads=reads)
             nonlocal kind, reason
             waiting = one.waiting(now)
             if one.ended is not None or (waiting is not None and waiting.by == by):
@@ -118,18 +119,18 @@ class Halts:
         Rows from within a pause are dropped, whatever the delivery says of itself.
         """
         with self._database.reading() as connection:
-            known, devices = self.known(connection), self._devices.known(connection)
+            known, devices = self.known(connection), self.devices.known(connection)
         closed = rules.closed(known.halts.values(), dataset, devices.members())
 
         def confirm(connection: sa.Connection) -> None:
             if (
                 self._ledger.newest(connection) == known.number
-                and self._devices.known(connection).number == devices.number
+                and self.devices.known(connection).number == devices.number
             ):
                 return
             fresh, members = (
                 self.known(connection, writing=True),
-                self._devices.known(connection, writing=True).members(),
+                self.devices.known(connection, writing=True).members(),
             )
             if rules.closed(fresh.halts.values(), dataset, members) != closed:
                 raise PausedError(
@@ -137,11 +138,6 @@ class Halts:
                 )
 
         return Judgement(Gate(closed=closed), confirm)
-
-    def _find(self, known: Known, halt: str) -> Halt:
-        if halt not in known.halts:
-            raise UsageError("there is no such pause", hint="'lake halt-status' names them")
-        return known.halts[halt]
 
     def _add(
         self,
@@ -182,7 +178,7 @@ class Halts:
         if scope.kind is ScopeKind.PROGRAMME and scope.name not in datasets:
             raise UsageError("there is no such programme", hint=f"one of: {', '.join(sorted(datasets)) or 'none'}")
         if scope.kind in {ScopeKind.REGION, ScopeKind.TEAM}:
-            known = sorted(one.name for one in self._devices.known(connection).members() if one.kind is scope.kind)
+            known = sorted(one.name for one in self.devices.known(connection).members() if one.kind is scope.kind)
             if scope.name not in known:
                 raise UsageError(
                     f"no device was ever enrolled in this {scope.kind}", hint=f"one of: {', '.join(known) or 'none'}"
@@ -222,6 +218,29 @@ class Halts:
             kind = entries.UNFREEZE if scope.kind is ScopeKind.READS else entries.RESUME
             fields["step"] = "request" if event.kind is EventKind.REQUEST else "approve"
         self._home.recorder.record(kind, actor, fields, detail)
+
+
+def frozen_levels(halts: Iterable[Halt]) -> frozenset[int]:
+    """The sensitivities whose reads some orders freeze."""
+    lowest = [int(halt.order.scope.name) for halt in halts if halt.order.scope.kind is ScopeKind.READS]
+    return frozenset(level for level in SENSITIVITIES if lowest and level >= min(lowest))
+
+
+def refuse_frozen(home: Home, levels: Iterable[int]) -> None:
+    """Keep keys of frozen levels suspended: only two people together end that.
+
+    Raises:
+        DeniedError: one of the levels is frozen.
+    """
+    if not frozen_levels(Halts(home, Devices(home)).known().lasting()).isdisjoint(levels):
+        raise DeniedError("reads of this sensitivity are frozen", hint="two people end that: 'lake unfreeze-reads'")
+
+
+def _find(known: Known, halt: str, *, reads: bool) -> Halt:
+    one = known.halts.get(halt)
+    if one is None or (one.order.scope.kind is ScopeKind.READS) != reads:
+        raise UsageError("there is no such order", hint="'lake halt-status' names them")
+    return one
 
 
 def _reason(text: str) -> str:
