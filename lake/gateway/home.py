@@ -220,7 +220,7 @@ def create(
     places.check(config)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} exists and is not an empty folder", hint="choose another place for the lake")
-    places.check_store(config)
+    places.claim_store(config, root)
     fresh = secret.key_file is not None and secret.passphrase_file is None and secret.provider_file is None
     if fresh and secret.key_file is not None and not secret.key_file.exists():
         unlock.create_key_file(secret.key_file)
@@ -257,6 +257,8 @@ def create(
                     tables.discard()
             for folder in leftovers:
                 shutil.rmtree(folder, ignore_errors=True)
+            with suppress(LakeError):
+                places.release_store(config, root)
         raise
     finally:
         for tables in made:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,8 +55,10 @@ def store_place(config: LakeConfig) -> S3Place | None:
     return S3Place.parse(config.store, config.endpoint)
 
 
-def check_store(config: LakeConfig) -> None:
-    """Refuse an object store in which no lake can be made: a probe is put, read and removed.
+def claim_store(config: LakeConfig, root: Path) -> None:
+    """Take the place of a new lake's objects, or refuse it; a probe is put, read and removed.
+
+    What was begun in ``root`` and killed may be begun again.
 
     Raises:
         UsageError: the place is taken.
@@ -63,8 +67,21 @@ def check_store(config: LakeConfig) -> None:
     place = store_place(config)
     if place is not None:
         with _s3_extra():
-            from lake.sealed.objects.s3_examination import refuse_unusable  # noqa: PLC0415 - needs an extra
-        refuse_unusable(place)
+            from lake.sealed.objects.s3_examination import claim  # noqa: PLC0415 - needs an extra
+        claim(place, _owner(root))
+
+
+def release_store(config: LakeConfig, root: Path) -> None:
+    """Give up the place of a lake that could not be made."""
+    place = store_place(config)
+    if place is not None:
+        from lake.sealed.objects.s3_examination import release  # noqa: PLC0415 - needs an extra
+
+        release(place, _owner(root))
+
+
+def _owner(root: Path) -> str:
+    return hashlib.sha256(f"{platform.node()}:{root}".encode()).hexdigest()[:32]
 
 
 @contextmanager

@@ -12,6 +12,8 @@ AUDIT = "audit"
 KEYS = "keys"
 KEY_STORE = "keystore.db"
 DATA = "data"
+OWNER = f"{DATA}/owner-"
+"""What the key of the object begins with that claims a store's prefix for one lake."""
 
 FORMAT_PME = "pme"
 """Parquet with Modular Encryption: AES-256-GCM, encrypted footer, one DEK per file, external AAD prefix."""

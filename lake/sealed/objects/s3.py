@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from lake.errors import IntegrityError, LakeError, ObjectRetainedError, UnavailableError
-from lake.rules.layout import DATA
+from lake.rules.layout import DATA, OWNER
 from lake.sealed.objects import Location, Part, StoredObject, Upload
 from lake.sealed.objects.s3_calls import Answer, Calls, Patience, checksum_text
 from lake.sealed.objects.s3_errors import DENIED, EMPTY, EXISTS, GONE, MISSING, UNKNOWN_CALL, code_of
@@ -114,7 +114,9 @@ class S3Store:
         for answer in self._pages("list_objects_v2", ("ContinuationToken", "NextContinuationToken")):
             now = _now(answer)
             for found in answer.fields.get("Contents", ()):
-                yield StoredObject(self._key(found["Key"]), found["Size"], _age(now, found["LastModified"]))
+                key = self._key(found["Key"])
+                if not key.startswith(OWNER):
+                    yield StoredObject(key, found["Size"], _age(now, found["LastModified"]))
 
     def delete(self, key: str) -> None:
         """See ObjectStore. On a bucket with versions all of them go, for what is kept is not deleted.

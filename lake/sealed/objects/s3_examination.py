@@ -1,4 +1,4 @@
-"""What a store can do, found out by doing it below the lake's prefix. Leaves nothing behind, and changes no object.
+"""What a store can do, found out by doing it below the lake's prefix. Changes no object, and leaves none but a claim.
 
 Said by ``lake init`` before a lake is made, and by ``lake doctor`` of one that is there.
 """
@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from lake.errors import LakeError, UnavailableError, UsageError
-from lake.rules.layout import DATA
+from lake.rules.layout import DATA, OWNER
 from lake.sealed.objects.s3_calls import Answer, Calls, Patience, checksum_text
 from lake.sealed.objects.s3_errors import DENIED, EXISTS, GARBLED, UNKNOWN_CALL, code_of
 from lake.sealed.objects.s3_place import S3Place
@@ -34,23 +34,44 @@ class Examination:
     lacking: list[str] = field(default_factory=list)
 
 
-def refuse_unusable(place: S3Place) -> None:
-    """Put, get and delete a probe, and make sure that no other lake's objects are there.
+def claim(place: S3Place, owner: str) -> None:
+    """Put, get and delete a probe, and take the prefix for a lake: of two that do it at once one at most succeeds.
+
+    Args:
+        owner: who takes it, in letters and digits; may do so again as long as nothing lies there.
 
     Raises:
-        UsageError: there are objects below the prefix.
+        UsageError: there are objects below the prefix, or another lake is being made there.
         StoreRefusedError, UnavailableError: what is to be set right, or that the store does not answer.
     """
     with _Probe(place) as probe:
-        if probe.others():
-            raise UsageError(
-                f"there are objects below {place.url}/{DATA} already",
-                hint="give the lake a prefix of its own: 'lake jobs sweep' removes what is not the lake's",
-            )
+        claimed = f"{OWNER}{owner}"
+        _refuse_others(place, probe, claimed)
         probe.put()
         if probe.get() != CONTENT:
             raise UnavailableError("the object store gives back other bytes than it was given")
         probe.delete()
+        try:
+            probe.put(claimed)
+            _refuse_others(place, probe, claimed)
+        except BaseException:
+            probe.delete(claimed)
+            raise
+
+
+def release(place: S3Place, owner: str) -> None:
+    """Give up the prefix that was claimed for a lake that could not be made."""
+    with _Probe(place) as probe:
+        probe.delete(f"{OWNER}{owner}")
+
+
+def _refuse_others(place: S3Place, probe: _Probe, own: str) -> None:
+    if probe.others(own):
+        raise UsageError(
+            f"there are objects below {place.url}/{DATA} already",
+            hint="give the lake a prefix of its own: 'lake jobs sweep' removes what is not the lake's; "
+            f"if all there is is {OWNER}..., of a lake that was never finished, remove that",
+        )
 
 
 def examine(place: S3Place) -> Examination:
@@ -153,10 +174,11 @@ class _Probe:
     def ask(self, operation: str, **options: object) -> Answer:
         return self._calls(operation, Bucket=self._place.bucket, **options)
 
-    def others(self) -> bool:
+    def others(self, own: str) -> bool:
+        """Whether there are objects but probes, and the one that is named."""
         listed = self.ask("list_objects_v2", Prefix=f"{self._place.root}{DATA}/", MaxKeys=100).fields
-        probes = f"{self._place.root}{PROBE}"
-        return any(not one["Key"].startswith(probes) for one in listed.get("Contents", ()))
+        keys = [one["Key"].removeprefix(self._place.root) for one in listed.get("Contents", ())]
+        return any(key != own and not key.startswith(PROBE) for key in keys)
 
     def put(self, key: str | None = None, *, again: bool = True, **options: object) -> float:
         """Write it, once or while it fails; gives by how many seconds the store's clock is ahead."""

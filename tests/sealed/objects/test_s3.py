@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from lake.errors import IntegrityError, LakeError, ObjectRetainedError, StoreRefusedError, UnavailableError, UsageError
 from lake.sealed.objects.s3 import S3Store
 from lake.sealed.objects.s3_calls import Patience
-from lake.sealed.objects.s3_examination import examine, refuse_unusable
+from lake.sealed.objects.s3_examination import claim, examine, release
 from lake.sealed.objects.s3_place import S3Place
 from tests import forking
 from tests.servers.buckets import QUICK, Bucket, bucket
@@ -355,11 +356,36 @@ def test_a_clock_that_is_wrong_is_said(proxied: tuple[FaultProxy, Bucket]) -> No
 def test_a_place_that_is_used_already_is_refused() -> None:
     """Two lakes in one place would take each other's objects for orphans."""
     place = bucket("seaweedfs")
-    refuse_unusable(place.place)
+    claim(place.place, "one")
+    claim(place.place, "one")  # what was killed is begun again
+    with pytest.raises(UsageError, match="prefix of its own"):
+        claim(place.place, "two")
+    assert place.names() == [f"{place.place.root}data/owner-one"]
+    assert list(place.store().list()) == []  # no orphan
+    release(place.place, "one")
+    claim(place.place, "two")
     place.store().put(KEY, memoryview(b"x"))
     with pytest.raises(UsageError, match="prefix of its own"):
-        refuse_unusable(place.place)
-    assert len(place.names()) == 1
+        claim(place.place, "two")
+    assert len(place.names()) == 2
+
+
+@pytest.mark.parametrize("kind", ["seaweedfs", "juicefs"])
+def test_of_two_who_take_a_place_at_once_one_at_most_gets_it(kind: str) -> None:
+    """Whatever the server makes of conditions; who is refused leaves nothing."""
+    place = bucket(kind)
+
+    def take(owner: str) -> bool:
+        try:
+            claim(place.place, owner)
+        except UsageError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        got = [owner for owner, taken in zip("abcd", pool.map(take, "abcd"), strict=True) if taken]
+    assert len(got) <= 1
+    assert [name.rpartition("-")[2] for name in place.names()] == got
 
 
 @pytest.mark.parametrize(
