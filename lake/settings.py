@@ -16,7 +16,8 @@ class Settings:
 
     Attributes:
         landing_bytes: Arrow bytes of rows gathered before they are split and encrypted; bounds ingest's memory.
-        release_bytes: bytes of a result that one audit OUTCOME covers; a larger result has several.
+        release_bytes: bytes of a result that its first audit OUTCOME covers; a larger result has several, of up to four
+            times as much.
         engine_memory: DuckDB's memory limit in bytes.
         threads: threads for encryption and for the engine.
         sandboxes_ready: sandboxes of a gateway that wait for use.

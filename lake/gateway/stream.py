@@ -20,6 +20,10 @@ from lake.rules.policy import Limits
 from lake.sealed.audit import entries
 
 
+_LARGER = 4
+"""How many times the size of the first part later ones may have."""
+
+
 class Outcome:
     """Records the OUTCOME entries of one query."""
 
@@ -131,13 +135,15 @@ class QueryStream:
     def _make_parts(self) -> Iterator[list[pa.RecordBatch]]:
         try:
             part: list[pa.RecordBatch] = []
-            size = 0
+            size, enough = 0, self._release_bytes
             for batch in self._running.batches:
                 part.append(batch)
                 size += batch.nbytes
                 self._count(batch)
                 del batch
-                if size >= self._release_bytes:
+                if size >= enough:
+                    # Larger ones of a large result: each costs an entry, whatever its size.
+                    enough = min(2 * enough, _LARGER * self._release_bytes)
                     leaving, part = part, []
                     self._released(leaving, size, final=False)
                     yield leaving
