@@ -19,7 +19,6 @@ from lake.gateway.standing import Standing
 from lake.rules.policy import Limits
 from lake.sealed.audit import entries
 
-
 _LARGER = 4
 """How many times the size of the first part later ones may have."""
 
