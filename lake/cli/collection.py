@@ -110,11 +110,15 @@ def resume(arguments: argparse.Namespace, by: str | None = None) -> int:
 def halt_status(arguments: argparse.Namespace) -> int:
     """Show."""
     from lake.gateway.collection.status import Statuses
+    from lake.rules.halt import ScopeKind
 
     with halts_of(arguments) as (lake, halts):
         found = Statuses(lake.home, halts, halts.devices).all()
+        frozen = [one for one in halts.known().lasting() if one.order.scope.kind is ScopeKind.READS]
     document = [{**halt_document(status.halt), **_status(status)} for status in found]
-    emit(document, "\n\n".join(map(_shown, found)) or "nothing is paused", as_json=arguments.json)
+    document += map(halt_document, frozen)
+    text = [*map(_shown, found), *map(_frozen, frozen)]
+    emit(document, "\n\n".join(text) or "nothing is paused", as_json=arguments.json)
     return 1 if any(not status.halted for status in found) else 0
 
 
@@ -191,6 +195,11 @@ def _shown(status: HaltStatus) -> str:
     if status.devices:
         lines.append(table([_device(one, status.now) for one in status.devices]))
     return "\n".join(lines)
+
+
+def _frozen(halt: Halt) -> str:
+    level, since = halt.order.scope.name, _time(halt.begun.at)
+    return f"{halt.id}: reads of sensitivity {level} and above are frozen since {since} ({halt.begun.by})"
 
 
 def _time(moment: datetime | None) -> str | None:

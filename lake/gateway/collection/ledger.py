@@ -69,17 +69,18 @@ class Ledger:
         Raises:
             IntegrityError, KeyIntegrityError: one was changed or removed behind the lake's back.
         """
+        anchor = self._home.key_store.anchor(self._table.name)
         newest = self.newest(connection)
+        if newest < anchor[0]:
+            self._check_older(connection, anchor[0], writing=writing)
         with self._lock:
-            before = self._read
-            if before is not None and newest == before.number:
-                return before
-            if before is not None and newest < before.number:
-                self._check_older(connection, before.number, writing=writing)
-                return Read(newest, b"", tuple(event for event in before.events if event.number <= newest))
-            read = before or Read()
-            self._read = self._open(connection, read, writing=writing)
-            return self._read
+            read = self._read or Read()
+            if newest < read.number:
+                self._check_older(connection, read.number, writing=writing)
+                return Read(newest, b"", tuple(event for event in read.events if event.number <= newest))
+            if newest > read.number or self._read is None:
+                self._read = read = self._open(connection, read, anchor)
+            return read
 
     def add(
         self, connection: sa.Connection, kind: str, event_id: str, at: int, document: Mapping[str, Any]
@@ -102,20 +103,16 @@ class Ledger:
 
         return event, committed
 
-    def _open(self, connection: sa.Connection, read: Read, *, writing: bool) -> Read:
-        anchored, value = self._home.key_store.anchor(self._table.name)
+    def _open(self, connection: sa.Connection, read: Read, anchor: tuple[int, bytes]) -> Read:
         digest, number, events = read.digest, read.number, list(read.events)
-        met = anchored <= number
         for row in ledgers.read_rows(connection, self._table, number):
             events.append(self._event(row, digest))
             digest, number = self._after(digest, row), row.seq
-            if number == anchored:
-                met = True
-                if digest != value:
-                    raise self._changed()
-        if not met:
-            self._check_older(connection, anchored, writing=writing)
-        if number > anchored:
+            if number == anchor[0] and digest != anchor[1]:
+                raise self._changed()
+        if read.number < anchor[0] <= number and anchor[0] not in {event.number for event in events}:
+            raise self._changed()
+        if number > anchor[0]:
             self._home.key_store.advance_anchor(self._table.name, number, digest)
         return Read(number, digest, tuple(events))
 
@@ -123,6 +120,7 @@ class Ledger:
         """An event is not there: this transaction began before it, or it is gone."""
         if writing or chain.head(connection).seq >= number:
             raise self._changed()
+        self._home.catalog.check_anchor(*self._home.key_store.anchor("catalog"))
 
     def _event(self, row: EventRow, before: bytes) -> Event:
         content = self._home.control.open_document(DIRECTORY, self._name(row.id, row.kind), row.sealed)
