@@ -137,7 +137,7 @@ class LeaseRefusedError(BatchRefusedError):
     code = "lease_refused"
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "", **details: str | int) -> None:
-        super().__init__(message, hint=hint, reason=reason, **details)
+        super().__init__(message, hint=hint, **({"reason": reason} if reason else {}), **details)
         self.reason = reason
 
 
@@ -159,6 +159,12 @@ class UnavailableError(LakeError):
 
     code = "unavailable"
     exit_code = 5
+
+
+class FilterFailedError(UnavailableError):
+    """The filter broke or did not end in time; nothing of the batch landed."""
+
+    code = "filter_failed"
 
 
 class StaleKeysError(UnavailableError):
