@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.rules.halt import Closed
 from lake.rules.lease import Gate
 from lake.rules.model import EMPLOYEE_COLUMN, TIME_COLUMN, TYPE_COLUMN
 
@@ -21,9 +23,24 @@ def admit(rows: pa.RecordBatch, gate: Gate, dropped: Counter[str]) -> pa.RecordB
         rows = _keep(rows, pc.equal(rows[EMPLOYEE_COLUMN], gate.employee), OTHER_EMPLOYEE, dropped)
     if gate.types is not None:
         rows = _keep(rows, _is_in(rows[TYPE_COLUMN], gate.types), NOT_LEASED, dropped)
-    for closed in gate.closed:
-        if not rows.num_rows:
-            return rows
+    if gate.closed and rows.num_rows:
+        rows = _outside(rows, gate.closed, dropped)
+    times = rows[TIME_COLUMN]
+    if gate.first is not None:
+        rows = _keep(rows, pc.greater_equal(times, _scalar(gate.first, times)), OUTSIDE, dropped)
+    if gate.last is not None:
+        times = rows[TIME_COLUMN]
+        rows = _keep(rows, pc.less_equal(times, _scalar(gate.last, times)), OUTSIDE, dropped)
+    return rows
+
+
+def _outside(rows: pa.RecordBatch, pauses: Iterable[Closed], dropped: Counter[str]) -> pa.RecordBatch:
+    """The rows that lie in no pause; most pauses are over long before, and cost nothing."""
+    ends = pc.min_max(rows[TIME_COLUMN])
+    first, last = ends["min"].as_py(), ends["max"].as_py()
+    for closed in pauses:
+        if closed.since > last or (closed.until is not None and closed.until <= first):
+            continue
         times = rows[TIME_COLUMN]
         inside = pc.greater_equal(times, _scalar(closed.since, times))
         if closed.until is not None:
@@ -33,12 +50,6 @@ def admit(rows: pa.RecordBatch, gate: Gate, dropped: Counter[str]) -> pa.RecordB
         if closed.employees is not None:
             inside = pc.and_(inside, _is_in(rows[EMPLOYEE_COLUMN], closed.employees))
         rows = _keep(rows, pc.invert(inside), PAUSED, dropped)
-    times = rows[TIME_COLUMN]
-    if gate.first is not None:
-        rows = _keep(rows, pc.greater_equal(times, _scalar(gate.first, times)), OUTSIDE, dropped)
-    if gate.last is not None:
-        times = rows[TIME_COLUMN]
-        rows = _keep(rows, pc.less_equal(times, _scalar(gate.last, times)), OUTSIDE, dropped)
     return rows
 
 
