@@ -37,6 +37,7 @@ from lake.rules.model import Identity
 from lake.settings import Secrets, Settings
 
 if TYPE_CHECKING:
+    from lake.clear.landing.carry import OpenRuns
     from lake.gateway.ingest import BatchReport
 
 PathLike = str | os.PathLike[str]
@@ -142,6 +143,7 @@ class Lake:
         self.contracts = Contracts(home)
         self.policies = Policies(home, self.contracts)
         self.actor = home.actor(operator_name())
+        self._open_runs: OpenRuns | None = None
 
     def __enter__(self) -> Lake:
         return self
@@ -178,7 +180,16 @@ class Lake:
             schema, batches = first.schema, chain([first], batches)
         hashed = HashedBatches(schema, batches)
         delivery = Delivery(dataset, hashed, hashed, batch_id, contract_version)
-        return Ingest(self.home, self.contracts, self.actor).land(delivery)
+        return Ingest(self.home, self.contracts, self.actor, self.open_runs).land(delivery)
+
+    @property
+    def open_runs(self) -> OpenRuns:
+        """Typing that was not over when the last batch ended: in memory, until this lake is closed."""
+        from lake.clear.landing.carry import OpenRuns  # noqa: PLC0415
+
+        if self._open_runs is None:
+            self._open_runs = OpenRuns()
+        return self._open_runs
 
     def add_contract(self, text: str, source: str = "contract") -> bool:
         """Put a collection contract in force; False if it is in force already."""
@@ -189,8 +200,14 @@ class Lake:
         return self.policies.apply(text, source, self.actor)[1]
 
     def close(self) -> None:
-        """Give everything back."""
-        self.home.close()
+        """Give everything back; typing that is not over is forgotten, and the log says how much."""
+        try:
+            if self._open_runs is not None:
+                from lake.gateway.filtering import forget_runs  # noqa: PLC0415
+
+                forget_runs(self.home, self.actor, self._open_runs)
+        finally:
+            self.home.close()
 
 
 def create(

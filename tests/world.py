@@ -49,6 +49,10 @@ events:
     {sensitivity: 1, notice: A window., fields: [app, n, big, score, flag, at, title], required: [app]}
   say: {sensitivity: 3, notice: Words., fields: [app, n, said], required: [said]}
   judge: {sensitivity: 4, notice: A note., fields: [n, note], required: [note]}
+filter:
+  fields: {app: app, title: title}
+  apps: {editor-qx: a, mail-qx: a, vault-qx: a, new-qx: a, late-qx: a, kept-qx: a, ahead-qx: a, many-qx: a, store-qx: a,
+    sent-qx: a, first-qx: a, second-qx: a, one-qx: a, two-qx: a, three-qx: a, a-qx: a, b-qx: a, x: a}
 """
 MOODS = """
 dataset: moods
@@ -68,8 +72,9 @@ APPS = ("Editor-QX", "Mail-QX", "Vault-QX", None)
 
 
 def row(employee: str, ts: datetime, kind: str, **values: Any) -> dict[str, Any]:
-    """One row as it is sent, every column there."""
-    return dict.fromkeys(SCHEMA.names) | {"employee": employee, "ts": ts, "type": kind} | values
+    """One row as it is sent, every column there; what was said was said in a program that is listed."""
+    given = {"employee": employee, "ts": ts, "type": kind} | ({"app": "Mail-QX"} if kind == "say" else {})
+    return dict.fromkeys(SCHEMA.names) | given | values
 
 
 def known_rows() -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     started = datetime.now(UTC)
     with args.open_lake(arguments) as lake:
         contract = lake.contracts.get(arguments.dataset, arguments.contract_version)
-        ingest = Ingest(lake.home, lake.contracts, lake.actor)
+        ingest = Ingest(lake.home, lake.contracts, lake.actor, lake.open_runs)
         try:
             with progress("rows") as advance:
                 for path in paths:

@@ -22,12 +22,15 @@ from keys.broker import LandingKeys
 from keys.errors import KeysError
 from keys.refs import PartitionRef
 from lake.clear.landing.batch import Landing, land_rows
+from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import Conformer
+from lake.clear.landing.pipeline import Pipeline
 from lake.errors import BatchConflictError, LakeError, MalformedInputError, StaleKeysError, UsageError
 from lake.gateway.collection.devices import Devices
 from lake.gateway.collection.halts import Halts
 from lake.gateway.collection.interface import Judgement
 from lake.gateway.contracts import Contracts
+from lake.gateway.filtering import Filtering
 from lake.gateway.home import Home
 from lake.gateway.planner import binding
 from lake.gateway.recorder import Actor
@@ -73,7 +76,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What became of a delivery. ``unknown_fields`` are names, for the sender alone; they are not stored."""
+    """What became of a delivery. ``unknown_fields`` are names, for the sender alone; they are not stored.
+
+    ``dropped`` counts by reason what did not land, ``masked`` by category what was replaced in what did.
+    """
 
     dataset: str
     batch_id: str
@@ -83,15 +89,17 @@ class BatchReport:
     bytes: int
     dropped: dict[str, int]
     unknown_fields: tuple[str, ...] = ()
+    masked: dict[str, int] = field(default_factory=dict)
 
 
 class Ingest:
     """Lands deliveries in one lake."""
 
-    def __init__(self, home: Home, contracts: Contracts, actor: Actor) -> None:
+    def __init__(self, home: Home, contracts: Contracts, actor: Actor, open_runs: OpenRuns | None = None) -> None:
         self._home = home
         self._contracts = contracts
         self._actor = actor
+        self._filtering = Filtering(home, actor, OpenRuns() if open_runs is None else open_runs)
         self._halts = Halts(home, Devices(home))
 
     def land(self, delivery: Delivery, progress: Progress = lambda _: None) -> BatchReport:
@@ -126,19 +134,21 @@ class Ingest:
         judgement = delivery.judgement or self._halts.judgement(delivery.dataset)
         now = self._home.clock().astimezone(UTC).replace(tzinfo=None)
         conformer = Conformer(contract, now, judgement.gate)
+        pipeline = self._filtering.pipeline(contract)
         sys.audit("lake.step", "ingest.judged")
         written: list[str] = []
         files: list[tuple[DataFile, int]] = []
         issued: list[LandingKeys] = []
         try:
-            for file, number in land_rows(delivery.batches, contract, conformer, self._landing(written, issued)):
+            landing = self._landing(written, issued)
+            for file, number in land_rows(delivery.batches, contract, conformer, pipeline, landing):
                 files.append((file, number))
                 progress(file.rows)
                 sys.audit("lake.step", "ingest.object-written")
             self._home.objects.settle(written)
             sys.audit("lake.step", "ingest.objects-durable")
             batch_id = known or f"sha256:{delivery.content.hexdigest()}"
-            counts = conformer.dropped.counts + Counter(delivery.dropped)
+            counts = conformer.dropped.counts + Counter(delivery.dropped) + pipeline.dropped
             dropped = {reason: count for reason, count in counts.items() if count}
             report = BatchReport(
                 dataset=delivery.dataset,
@@ -149,11 +159,17 @@ class Ingest:
                 bytes=sum(file.length for file, _ in files),
                 dropped=dropped,
                 unknown_fields=tuple(sorted(conformer.dropped.unknown_fields)),
+                masked=dict(pipeline.masked),
             )
         except BaseException:
+            pipeline.abort()
             self._remove(written)
             raise
-        return self._commit(replace(delivery, judgement=judgement), contract, report, files, issued)
+        try:
+            judged = replace(delivery, judgement=judgement)
+            return self._commit(judged, contract, report, files, issued, pipeline=pipeline)
+        finally:
+            pipeline.abort()  # if it has not landed
 
     def _landing(self, written: list[str], issued: list[LandingKeys]) -> Landing:
         def keys(partitions: Collection[PartitionRef]) -> LandingKeys:
@@ -174,9 +190,12 @@ class Ingest:
         report: BatchReport,
         files: list[tuple[DataFile, int]],
         issued: list[LandingKeys],
+        *,
+        pipeline: Pipeline,
     ) -> BatchReport:
         record = self._record(delivery, contract, report)
         try:
+            self._filtering.report(record, contract, pipeline)
             self._home.recorder.record_keys(self._actor, self._home.broker.take_events())
             self._announce("commit", record, contract, files)
             sys.audit("lake.step", "ingest.announced")
@@ -189,6 +208,7 @@ class Ingest:
             self._remove([file.object_key for file, _ in files])
             landed = self._landed(delivery.dataset, report.batch_id)
             return self._again(delivery, landed or record, report.batch_id)
+        pipeline.commit()
         sys.audit("lake.step", "ingest.committed")
         self._home.advance(head)
         sys.audit("lake.step", "ingest.anchored")

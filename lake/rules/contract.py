@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from lake.errors import UsageError
+from lake.rules.capture import NO_RULES, Rules, check_rules_follow, parse_rules
 from lake.rules.document import Node, read_document
 from lake.rules.model import NAME, RESERVED_COLUMNS, SENSITIVITIES
 
@@ -69,6 +70,7 @@ class Contract:
     events: Mapping[str, EventType]
     text: str
     digest: str
+    rules: Rules = NO_RULES
 
     def columns(self) -> tuple[str, ...]:
         """Names of the stored fields, in the contract's order."""
@@ -86,7 +88,8 @@ def parse_contract(text: str, source: str = "contract") -> Contract:
     """
     root = read_document(text, source)
     top = root.mapping(
-        required=("dataset", "version", "title", "notice", "purposes", "retention", "fields", "events"), optional=()
+        required=("dataset", "version", "title", "notice", "purposes", "retention", "fields", "events"),
+        optional=("filter",),
     )
     fields = {name: _field(name, node) for name, node in top["fields"].items()}
     events = {name: _event(name, node, fields) for name, node in top["events"].items()}
@@ -111,6 +114,7 @@ def parse_contract(text: str, source: str = "contract") -> Contract:
         events=MappingProxyType(events),
         text=text,
         digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        rules=parse_rules(top["filter"], fields, events, purposes) if "filter" in top else NO_RULES,
     )
 
 
@@ -195,3 +199,4 @@ def check_successor(old: Contract, new: Contract) -> None:
     for name, event in old.events.items():
         if name in new.events and new.events[name].sensitivity < event.sensitivity:
             raise UsageError(f"the sensitivity of event type {name!r} may not fall", hint="sensitivity only rises")
+    check_rules_follow(old.rules, new.rules)

@@ -30,7 +30,14 @@ roles: {{all: {{grants: [{GRANT}]}}}}
 users: {{vera: {{roles: [all]}}, eve: {{roles: [all]}}}}
 """
 EVENTS = [
-    {"employee": f"EMP-{n}", "ts": "2026-09-01T10:00:00Z", "type": "say", "said": f"spoken-{n}", "n": n}
+    {
+        "employee": f"EMP-{n}",
+        "ts": "2026-09-01T10:00:00Z",
+        "type": "say",
+        "app": "Mail-QX",
+        "said": f"spoken-{n}",
+        "n": n,
+    }
     for n in range(3)
 ]
 SELECT = "SELECT employee, said FROM events ORDER BY said"

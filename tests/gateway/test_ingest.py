@@ -137,7 +137,7 @@ def test_what_the_contract_does_not_name_never_lands(world: World) -> None:
     new = [found for found in world.rows() if found["ts"] == DAY]
     assert {(found["type"], found["app"], found["title"], found["note"]) for found in new} == {
         ("focus", "Kept-QX", None, None),
-        ("say", None, None, None),
+        ("say", "Mail-QX", None, None),
     }
     assert "password" not in world.rows("SELECT * FROM events LIMIT 1")[0]
     entry = world.entries("ingest.batch")[-1]
@@ -286,7 +286,7 @@ def test_a_delivery_of_nothing_that_may_land_is_still_a_batch(world: World) -> N
 
 WAITING = """
 rows = w.table(w.known_rows()) if sys.argv[5] == "known" else w.table([
-    w.row(f"EMP-NEW-{number}", w.NOW.replace(tzinfo=None), "focus", app=sys.argv[6]) for number in range(30)
+    w.row(f"EMP-NEW-{number}", w.NOW.replace(tzinfo=None), "focus", app="New-QX", title=sys.argv[6]) for number in range(30)
 ])
 with world.open() as lake:
     print("ready", flush=True)

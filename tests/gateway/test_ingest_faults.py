@@ -28,17 +28,19 @@ BEFORE_COMMIT = (
     ("ingest.object-written", 1),
     ("ingest.object-written", 6),
     ("ingest.objects-durable", 1),
-    ("audit.journal-written", 1),  # the keys that were made
+    ("audit.journal-written", 1),  # what the filter did
     ("audit.journal-synced", 1),
-    ("audit.journal-written", 2),  # the announcement
+    ("audit.journal-written", 2),  # the keys that were made
     ("audit.journal-synced", 2),
+    ("audit.journal-written", 3),  # the announcement
+    ("audit.journal-synced", 3),
     ("ingest.announced", 1),
 )
 AFTER_COMMIT = (
     ("ingest.committed", 1),
     ("ingest.anchored", 1),
-    ("audit.journal-written", 3),  # the report that it landed
-    ("audit.journal-synced", 3),
+    ("audit.journal-written", 4),  # the report that it landed
+    ("audit.journal-synced", 4),
     ("ingest.audited", 1),
 )
 
@@ -118,7 +120,7 @@ with world.open() as lake:
     except KeyboardInterrupt:
         print("interrupted")
 """
-    turn = 3 if step == "audit.journal-written" else 1
+    turn = 4 if step == "audit.journal-written" else 1
     status, out, err = finished(child(world, source, step, turn))
     assert (status, out) == (0, "interrupted\n"), err
     assert same_rows(world.rows(), landed([*w.known_rows(), *SENT]))

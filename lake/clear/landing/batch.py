@@ -1,4 +1,4 @@
-"""One delivery on its way in: conform, split, encrypt. Gives encrypted files one by one; plaintext ends here.
+"""One delivery on its way in: conform, filter, split, encrypt. Gives encrypted files one by one; plaintext ends here.
 
 Memory is bounded by the gathering budget, whatever the length of the delivery.
 """
@@ -17,6 +17,7 @@ from lake.clear.arrow_schema import stored_schema
 from lake.clear.landing.ahead import Ahead
 from lake.clear.landing.conform import Conformer
 from lake.clear.landing.encode import EncodedFile, encode
+from lake.clear.landing.pipeline import Pipeline
 from lake.clear.landing.split import Slice, gather, split
 from lake.rules.contract import Contract
 from lake.rules.layout import object_key
@@ -41,7 +42,7 @@ class Landing:
 
 
 def land_rows(
-    batches: Iterable[pa.RecordBatch], contract: Contract, conformer: Conformer, landing: Landing
+    batches: Iterable[pa.RecordBatch], contract: Contract, conformer: Conformer, pipeline: Pipeline, landing: Landing
 ) -> Iterator[tuple[DataFile, int]]:
     """Write the files of a delivery; yields each, with its employee's number, once its object is written.
 
@@ -49,10 +50,10 @@ def land_rows(
         BatchRefusedError: the delivery may not land; objects written so far are the caller's to remove.
     """
     schema = stored_schema(contract)
-    conforming = (conformer.conform(batch) for batch in batches if batch.num_rows)
+    filtered = pipeline.run(conformer.conform(batch) for batch in batches if batch.num_rows)
     with (
         ThreadPoolExecutor(landing.threads, thread_name_prefix="landing") as pool,
-        Ahead(map(list, map(split, gather(conforming, landing.budget)))) as gathered,
+        Ahead(map(list, map(split, gather(filtered, landing.budget)))) as gathered,
     ):
         for slices in gathered:
             subjects = landing.enter({part.employee for part in slices})
