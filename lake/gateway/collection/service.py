@@ -65,6 +65,9 @@ class Collection:
         except LeaseRefusedError as error:
             fields = {"dataset": header.dataset, "reason": error.code, "lease": error.reason}
             self._home.recorder.record(entries.BATCH_REFUSED, device_actor(device), fields)
+            # Who sends in a pause without a lease is named there too.
+            place = device.place(header.dataset)
+            self._refuse(device, [halt for halt in self.halts.known().lasting() if halt.covers(place)])
             raise
 
     def _judge(self, lease: Lease, device: Device, header: Header) -> Judgement:
@@ -109,6 +112,8 @@ class Collection:
         return rules.judge(lease, place, known)
 
     def _refuse(self, device: Device, halts: list[Halt]) -> None:
+        if not halts:
+            return
         with self._database.writing() as connection:
             issued.refuse(connection, [halt.id for halt in halts], device.tag, self._now())
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from lake.errors import DeniedError, MalformedInputError, PausedError, UsageError
+from lake.errors import DeniedError, LeaseRefusedError, MalformedInputError, PausedError, UsageError
 from lake.gateway.doctor import DAMAGE, Doctor
 from lake.rules.halt import Backlog, EventKind, Order, Scope, ScopeKind
 from lake.rules.lease import SKEW, TTL
@@ -132,6 +132,20 @@ def test_the_bound_is_true_and_is_reached(fleet: Fleet) -> None:
     halt = fleet.pause()
     assert fleet.status().bound == halt.since
     assert fleet.status().halted
+
+
+def test_who_sends_without_a_lease_in_a_pause_is_named(fleet: Fleet) -> None:
+    """Counted at the pause that covers the device, and no more once it says that it has stopped."""
+    fleet.pause(SALES)
+    for name in ("ada-1", "ben-1", "ada-1"):
+        with pytest.raises(LeaseRefusedError):
+            fleet.upload(name, "no lease", [sent(ADA, START, 1)])
+    (one,) = fleet.status().exceptions
+    assert (one.device.name, one.refused, one.leases, one.state(fleet.now)) == ("ada-1", 2, 0, "still sending")
+    assert fleet.rows() == []
+    fleet.collection.acknowledge(one.device, fleet.collection.mark())
+    assert fleet.status().halted
+    assert fleet.status().bound == fleet.status().halt.since
 
 
 def test_an_acknowledgement_holds_for_what_was_ordered_before_it(fleet: Fleet) -> None:
