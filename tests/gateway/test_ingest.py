@@ -286,7 +286,7 @@ def test_a_delivery_of_nothing_that_may_land_is_still_a_batch(world: World) -> N
 
 WAITING = """
 rows = w.table(w.known_rows()) if sys.argv[5] == "known" else w.table([
-    w.row(f"EMP-NEW-{number}", w.NOW.replace(tzinfo=None), "focus", app="New-QX", title=sys.argv[6]) for number in range(30)
+    w.row(f"EMP-NEW-{number}", w.NOW.replace(tzinfo=None), "focus", app="x", title=sys.argv[6]) for number in range(30)
 ])
 with world.open() as lake:
     print("ready", flush=True)
