@@ -117,3 +117,6 @@ def _pattern(words: tuple[str, ...]) -> str:
 
 TITLES: Mapping[str, str] = {category: _pattern(words) for category, words in denied.WORDS.items()}
 """RE2 patterns over the skeleton of a window title, by the category that they deny."""
+
+TITLE_SCREEN = "|".join(sorted({re.escape(skeleton(word)) for words in denied.WORDS.values() for word in words}))
+"""RE2 for any word of any category, edges aside: several hundred times as quick as the exact patterns."""

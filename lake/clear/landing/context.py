@@ -28,7 +28,6 @@ FIRST_DENIED = 4
 REMEMBERED = 100_000
 """Names whose verdict is remembered."""
 _PLAIN = r"^[\x20-\x7e]*$"
-_ANY_TITLE = "|".join(contexts.TITLES.values())
 
 
 class ContextFilter:
@@ -146,7 +145,7 @@ def _title_verdicts(titles: pa.Array) -> Codes:
         skeletons = pa.array([contexts.skeleton(title) for title in others.to_pylist()], pa.string())
         seen = pc.replace_with_mask(seen, pc.invert(plain), skeletons)
     found = np.zeros(len(titles), np.int8)
-    hits = np.flatnonzero(pc.match_substring_regex(seen, _ANY_TITLE).to_numpy(zero_copy_only=False))
+    hits = np.flatnonzero(pc.match_substring_regex(seen, contexts.TITLE_SCREEN).to_numpy(zero_copy_only=False))
     if len(hits):
         suspects = seen.take(pa.array(hits))
         for index, pattern in reversed(list(enumerate(contexts.TITLES.values()))):
