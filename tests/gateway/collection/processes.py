@@ -17,6 +17,8 @@ from lake.sealed.catalog.rows import microseconds
 from tests import world as w
 from tests.world import World, small_settings
 
+APPS = {"ada-1": "One-QX", "ben-1": "Two-QX"}
+"""Where each collector's events come from."""
 SENDS = 0.1
 """Seconds from batch to batch."""
 
@@ -39,7 +41,9 @@ def collect(world: World, name: str, *, obeys: bool) -> None:
                 continue
             captured = datetime.now(UTC).replace(tzinfo=None)
             # When it was captured in truth is part of the row; its capture time is what the collector makes of it.
-            row = w.row(device.employee, held.stamp(time.monotonic()), "focus", app=name, big=microseconds(captured))
+            row = w.row(
+                device.employee, held.stamp(time.monotonic()), "focus", app=APPS[name], big=microseconds(captured)
+            )
             table = w.table([row])
             hashed = HashedBatches(table.schema, iter(table.to_batches()))
             number += 1

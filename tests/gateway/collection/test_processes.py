@@ -11,6 +11,7 @@ from lake.gateway.collection.service import Collection
 from lake.gateway.collection.status import HaltStatus, Statuses
 from lake.sealed.catalog.rows import microseconds
 from tests.gateway.collection.fleet import DEVICES, REASON, fleet_of
+from tests.gateway.collection.processes import APPS
 from tests.world import World, child
 
 COLLECTING = """
@@ -52,9 +53,9 @@ def test_a_paused_fleet_stops_and_who_goes_on_lands_nothing(world: World) -> Non
     finally:
         said = {name: agent.communicate("end\n", timeout=PATIENCE) for name, agent in agents.items()}
     counts = {name: list(map(int, out.split())) for name, (out, _) in said.items()}
-    rows = world.rows("SELECT app, big FROM events WHERE app LIKE '%-1'")
+    rows = world.rows("SELECT app, big FROM events WHERE app IN ('One-QX', 'Two-QX')")
     for name in ways:
-        assert len([row for row in rows if row["app"] == name]) == counts[name][0] > 0
+        assert len([row for row in rows if row["app"] == APPS[name]]) == counts[name][0] > 0
     assert max(row["big"] for row in rows) < microseconds(status.halt.begun.at)
     assert counts["ada-1"][1] == 1
     assert counts["ben-1"][1] >= 3
