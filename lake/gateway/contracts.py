@@ -5,6 +5,7 @@ from __future__ import annotations
 from lake.errors import ContractBreachError, UsageError
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
+from lake.rules.capture import check_filtered
 from lake.rules.contract import Contract, check_successor, parse_contract
 from lake.sealed.audit import entries
 
@@ -56,6 +57,7 @@ class Contracts:
             DocumentError, UsageError: it is not valid, or does not follow the version in force.
         """
         contract = parse_contract(text, source)
+        check_filtered(contract)
         current = self.newest().get(contract.dataset)
         if current is not None and current.digest == contract.digest:
             return contract, False
