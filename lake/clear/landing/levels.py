@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from lake.clear.arrow_schema import TIMESTAMP
 from lake.clear.landing.rating import Rating
 from lake.clear.landing.strokes import CLASSES, key_class
-from lake.rules.capture import KEYED, Level
+from lake.rules.capture import Level
 from lake.rules.contract import Contract
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN, TYPE_COLUMN
 
@@ -134,7 +134,3 @@ def filled(schema: pa.Schema, columns: Mapping[str, pa.Array | pa.ChunkedArray],
             column = column.combine_chunks()
         made.append(pa.nulls(rows, spec.type) if column is None else column.cast(spec.type))
     return pa.RecordBatch.from_arrays(made, schema=schema)
-
-
-SINGLE = KEYED
-"""Roles whose fields a row that was made of several keys does not have."""
