@@ -117,7 +117,10 @@ class RecallingSession:
         plain: Projection | None = None,
     ) -> Running:
         """Start an admitted query; see ``SandboxSession.run``."""
-        return self._open().run(sql, slices, parameters, limits, plain)
+        shape = None
+        if plain is not None and not parameters:
+            shape = self.describe(sql, {name: source.schema for name, source in slices.items()}, parameters)
+        return self._open().run(sql, slices, parameters, limits, plain, shape)
 
     def cancel(self) -> None:
         """Break the query off, from any thread."""

@@ -91,16 +91,18 @@ class SandboxSession:
         parameters: Parameters,
         limits: SandboxLimits,
         plain: Projection | None = None,
+        shape: pa.Schema | None = None,
     ) -> Running:
         """Start an admitted query; see ``execute.run``.
 
         Args:
             plain: what the query is, if it is a plain projection: then the sandbox only says what columns it gives.
+            shape: these columns, if they are known.
         """
         seconds = min(limits.seconds or self._longest, self._longest)
         schemas = {name: source.schema for name, source in slices.items()}
         if plain is not None and not parameters:
-            shape = self.describe(sql, schemas, parameters)
+            shape = shape or self.describe(sql, schemas, parameters)
             self._export = exports.started(plain, slices, shape, self._cache, seconds)
             if self._export is not None:
                 if self._cancelled:
