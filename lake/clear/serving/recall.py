@@ -120,7 +120,7 @@ class RecallingSession:
         shape = None
         if plain is not None and not parameters:
             shape = self.describe(sql, {name: source.schema for name, source in slices.items()}, parameters)
-        return self._open().run(sql, slices, parameters, limits, plain, shape)
+        return self._open().run(sql, slices, parameters, limits, plain, shape=shape)
 
     def cancel(self) -> None:
         """Break the query off, from any thread."""

@@ -91,6 +91,7 @@ class SandboxSession:
         parameters: Parameters,
         limits: SandboxLimits,
         plain: Projection | None = None,
+        *,
         shape: pa.Schema | None = None,
     ) -> Running:
         """Start an admitted query; see ``execute.run``.
