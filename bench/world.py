@@ -65,7 +65,7 @@ def contract(name: str) -> str:
 def make_lake(path: Path, **elsewhere: str) -> None:
     """A new lake at ``path`` with its key file beside it, its parts there or elsewhere."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lake.create(path, key_file=key_file(path), **elsewhere)
+    lake.create(path, key_file=key_file(path), single_approver=True, **elsewhere)
     with open_lake(path, 1) as db:
         db.add_contract(contract("desktop"))
         db.add_contract(contract("mouse"))

@@ -68,7 +68,7 @@ def prepare() -> None:
 
 def set_up() -> None:
     chapter("A new lake, collection contracts, a policy")
-    lake("init")
+    lake("init", "--single-approver")
     lake("dataset", "add", "examples/contracts/desktop.yaml")
     lake("dataset", "add", "examples/contracts/mouse.yaml")
     lake("policy", "check", "examples/policies/policy.yaml")

@@ -29,6 +29,7 @@ from lake.errors import UsageError
 from lake.gateway import home as homes
 from lake.gateway.cancellation import Cancellation
 from lake.gateway.config import Elsewhere
+from lake.gateway.contract_approval import Approvals
 from lake.gateway.contracts import Contracts
 from lake.gateway.home import Home
 from lake.gateway.policies import Policies
@@ -192,8 +193,12 @@ class Lake:
         return self._open_runs
 
     def add_contract(self, text: str, source: str = "contract") -> bool:
-        """Put a collection contract in force; False if it is in force already."""
-        return self.contracts.add(text, source, self.actor)[1]
+        """Put a collection contract in force; False if it is in force already.
+
+        Raises:
+            DeniedError: it collects more than before, and a second person has to approve it.
+        """
+        return self.contracts.add(text, source, operator_name())[1]
 
     def apply_policy(self, text: str, source: str = "policy") -> bool:
         """Put a policy in force; False if it is in force already."""
@@ -221,6 +226,7 @@ def create(
     endpoint: str = "",
     catalog_url: str = "",
     keys_url: str = "",
+    single_approver: bool = False,
 ) -> None:
     """Make a new lake in a folder that does not exist or is empty; makes the key file if it does not exist.
 
@@ -229,13 +235,22 @@ def create(
         endpoint: URL of the store's server, if it is not AWS's own. Credentials are taken from the environment.
         catalog_url, keys_url: PostgreSQL databases for the catalog and the key store, without credentials; files
             otherwise.
+        single_approver: let one person alone put contracts in force while their dataset has no rows, for trials. It
+            cannot be changed later.
     """
+    user = operator_name()
+
+    def first(home: Home) -> None:
+        if single_approver:
+            Approvals(home).make_single(user)
+
     homes.create(
         Path(path),
         _secrets(key_file, passphrase_file, provider_file),
-        user=operator_name(),
+        user=user,
         key_store=Path(key_store) if key_store else None,
         elsewhere=Elsewhere(store, endpoint, catalog_url, keys_url),
+        first=first,
     )
 
 

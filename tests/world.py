@@ -226,7 +226,7 @@ def make(folder: Path, *, rows: Sequence[Mapping[str, Any]] | None = None, polic
     """A new lake with the known rows under the policy."""
     folder.mkdir(exist_ok=True)
     world = World(folder / "lake", folder / "lake.key")
-    lake.create(world.root, key_file=world.key)
+    lake.create(world.root, key_file=world.key, single_approver=True)
     with world.open() as opened:
         opened.add_contract(CONTRACT)
         opened.add_contract(MOODS)

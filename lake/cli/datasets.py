@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lake.cli import arguments as args
+from lake.cli.break_glass import person
 from lake.cli.output import emit, table
 
 
@@ -32,7 +33,7 @@ def register(subparsers: args.Subparsers) -> None:
 def _add(arguments: argparse.Namespace) -> int:
     text = args.read_text(arguments.contract)
     with args.open_lake(arguments) as lake:
-        contract, added = lake.contracts.add(text, arguments.contract, lake.actor)
+        contract, added = lake.contracts.add(text, arguments.contract, person())
     document = {"dataset": contract.dataset, "version": contract.version, "digest": contract.digest, "added": added}
     done = "in force now" if added else "was in force already"
     emit(document, f"{contract.dataset} version {contract.version}: {done}", as_json=arguments.json)

@@ -18,6 +18,11 @@ def register(subparsers: args.Subparsers) -> None:
     init.add_argument("--endpoint", default="", metavar="URL", help="the S3 server, if it is not AWS's own")
     init.add_argument("--catalog-url", default="", metavar="URL", help="PostgreSQL database of the catalog")
     init.add_argument("--keys-url", default="", metavar="URL", help="PostgreSQL database of the key store")
+    init.add_argument(
+        "--single-approver",
+        action="store_true",
+        help="for trials: one person puts contracts in force, for datasets without rows; cannot be changed later",
+    )
     init.set_defaults(run=_init)
     status = args.command(subparsers, "status", "show what the lake holds", "lake status --lake ./mylake --json")
     status.set_defaults(run=_status)
@@ -46,6 +51,7 @@ def _init(arguments: argparse.Namespace) -> int:
         endpoint=arguments.endpoint,
         catalog_url=arguments.catalog_url,
         keys_url=arguments.keys_url,
+        single_approver=arguments.single_approver,
     )
     if fresh:
         say(f"made the key file {paths.key_file}: keep a copy apart from the lake; without it nothing can be read")

@@ -26,6 +26,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         backup,
         break_glass,
         collection,
+        contracts,
         datasets,
         dev,
         devices,
@@ -53,7 +54,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
     administration = (keys, backup, store, serve, dev, tokens, synth)
-    collecting = (collection, devices, freezing)
+    collecting = (contracts, collection, devices, freezing)
     for module in (lakes, datasets, ingest, policies, exposure, break_glass, *collecting, *asking, *administration):
         module.register(subparsers)
     if extended:

@@ -64,7 +64,8 @@ def prepare(plan: Plan) -> Iterator[str]:
         "provider_file": opened.provider_file,
     }
     if not (plan.root / layout.CONFIG).exists():
-        api.create(plan.root, **opening, key_store=plan.key_store, **_elsewhere(plan.elsewhere))
+        alone = plan.documents is not None  # whoever prepares a lake with documents brings its first contracts
+        api.create(plan.root, **opening, key_store=plan.key_store, single_approver=alone, **_elsewhere(plan.elsewhere))
         yield f"made the lake in {plan.root}"
     if plan.elsewhere.catalog_url:
         _grant(plan.elsewhere.catalog_url)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lake.errors import ContractBreachError, UsageError
+import sqlalchemy as sa
+
+from lake.errors import ContractBreachError, IntegrityError
+from lake.gateway.contract_approval import Approvals, not_in_force
 from lake.gateway.home import Home
-from lake.gateway.recorder import Actor
-from lake.rules.capture import check_filtered
-from lake.rules.contract import Contract, check_successor, parse_contract
-from lake.sealed.audit import entries
+from lake.rules.contract import Contract, parse_contract
 
 
 class Contracts:
@@ -15,6 +15,7 @@ class Contracts:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self.approvals = Approvals(home)
         self._versions: dict[tuple[str, int], Contract] = {}
         self.reload()
 
@@ -33,45 +34,41 @@ class Contracts:
         return [contract for _, contract in sorted(self._versions.items())]
 
     def get(self, dataset: str, version: int | None = None) -> Contract:
-        """The contract that a batch is judged by.
+        """The contract that a batch is judged by: the version that it names, or the newest in force.
 
         Raises:
-            ContractBreachError: there is no such dataset, or no such version.
+            ContractBreachError: there is no such dataset, or the version is not in force.
         """
-        newest = self.newest().get(dataset)
-        contract = newest if version is None else self._versions.get((dataset, version))
-        if newest is None:
+        versions = self.approvals.standing().in_force(dataset)
+        if not versions:
             raise ContractBreachError(
-                f"there is no collection contract for the dataset {dataset!r}", hint="'lake dataset add CONTRACT.yaml'"
+                f"there is no collection contract for the dataset {dataset!r}", hint="'lake contract propose FILE'"
             )
-        if contract is None:
-            raise ContractBreachError(
-                f"the dataset {dataset!r} has no contract version {version}", hint=f"the newest is {newest.version}"
-            )
+        found = max(versions) if version is None else version
+        if found not in versions:
+            raise not_in_force(dataset, found)
+        if (dataset, found) not in self._versions:
+            self.reload()
+        contract = self._versions.get((dataset, found))
+        if contract is None or contract.digest != versions[found].what.digest:
+            raise IntegrityError("a contract is not the one that was approved", hint="run 'lake doctor'")
         return contract
 
-    def add(self, text: str, source: str, actor: Actor) -> tuple[Contract, bool]:
-        """Put a contract in force; False if this very text is in force already.
+    def confirm(self, connection: sa.Connection, dataset: str, version: int) -> None:
+        """See Approvals.confirm."""
+        self.approvals.confirm(connection, dataset, version)
+
+    def add(self, text: str, source: str, by: str) -> tuple[Contract, bool]:
+        """Put a contract in force that needs no second person; False if this very text is in force already.
 
         Raises:
-            DocumentError, UsageError: it is not valid, or does not follow the version in force.
+            DocumentError, UsageError: it is not valid, or does not follow the newest version.
+            DeniedError: a second person has to approve it.
         """
         contract = parse_contract(text, source)
-        check_filtered(contract)
-        current = self.newest().get(contract.dataset)
-        if current is not None and current.digest == contract.digest:
+        newest = self.approvals.standing().in_force(contract.dataset).get(contract.version)
+        if newest is not None and newest.what.digest == contract.digest:
             return contract, False
-        if current is None and contract.version != 1:
-            raise UsageError("the first contract of a dataset has version 1")
-        if current is not None:
-            check_successor(current, contract)
-        self._home.recorder.record(
-            entries.CONTRACT,
-            actor,
-            {"dataset": contract.dataset, "version": contract.version, "contract": contract.digest},
-        )
-        self._home.advance(
-            self._home.catalog.add_contract(contract.dataset, contract.version, contract.digest, contract.text)
-        )
+        self.approvals.propose(text, source, by, shortcut=True)
         self.reload()
         return contract, True

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -206,10 +207,11 @@ def create(
     key_store: Path | None = None,
     elsewhere: Elsewhere | None = None,
     clock: Clock = utc_now,
+    first: Callable[[Home], None] = lambda _: None,
 ) -> None:
     """Make a new lake in ``root``, which must not exist or be empty. It is there wholly or not at all.
 
-    A key file that does not exist is made.
+    A key file that does not exist is made. ``first`` is what to do with the lake before it is there.
 
     Raises:
         UsageError: ``root`` is not empty.
@@ -237,6 +239,7 @@ def create(
         with Home.open(draft, secret, clock=clock) as home:
             home.recorder.record(entries.CREATED, home.actor(user), {"lake": home.config.lake})
             home.recorder.record_keys(home.actor(user), home.broker.take_events())
+            first(home)
         sys.audit("lake.step", "init.filled")
         for tables in made:
             tables.finish()

@@ -17,6 +17,7 @@ from datetime import UTC
 from typing import Protocol
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from keys.broker import LandingKeys
 from keys.errors import KeysError
@@ -35,7 +36,7 @@ from lake.gateway.home import Home
 from lake.gateway.planner import binding
 from lake.gateway.recorder import Actor
 from lake.rules.contract import Contract
-from lake.rules.model import DataFile
+from lake.rules.model import NAME, DataFile
 from lake.sealed.audit import entries
 from lake.sealed.catalog.catalog import BatchRecord
 from lake.sealed.catalog.chain import Head
@@ -109,15 +110,14 @@ class Ingest:
             BatchRefusedError: it may not land; nothing of it did.
             UnavailableError: try again; nothing of it landed.
         """
-        contract = self._contracts.get(delivery.dataset, delivery.contract_version)
         if delivery.batch_id is not None and BATCH_ID.fullmatch(delivery.batch_id) is None:
             raise UsageError("a batch id has letters, digits and . _ : - only, 128 at most")
         try:
+            contract = self._contracts.get(delivery.dataset, delivery.contract_version)
             return self._land(delivery, contract, progress)
         except (LakeError, KeysError) as error:
-            self._home.recorder.record(
-                entries.BATCH_REFUSED, self._actor, {"dataset": delivery.dataset, "reason": error.code}
-            )
+            named = delivery.dataset if NAME.fullmatch(delivery.dataset) else "unknown"
+            self._home.recorder.record(entries.BATCH_REFUSED, self._actor, {"dataset": named, "reason": error.code})
             if delivery.judgement is not None:
                 delivery.judgement.refused(error)
             raise
@@ -225,10 +225,16 @@ class Ingest:
     ) -> Head | None:
         """The commit. Keys that were retired since they were read are read again, and the DEKs wrapped anew."""
         assert judgement is not None  # noqa: S101 - nothing comes here that was not judged
+        judged = judgement
+
+        def confirm(connection: sa.Connection) -> None:
+            judged.confirm(connection)
+            self._contracts.confirm(connection, record.dataset, record.contract_version)
+
         for _ in range(COMMIT_TRIES):
             epoch = min((keys.epoch for keys in issued), default=None)
             try:
-                return self._home.catalog.land(record, files, key_epoch=epoch, confirm=judgement.confirm)
+                return self._home.catalog.land(record, files, key_epoch=epoch, confirm=confirm)
             except StaleKeysError:
                 sys.audit("lake.step", "ingest.keys-stale")
                 files[:] = rewrapped(files, issued)

@@ -42,7 +42,7 @@ users: {vera: {roles: [all]}}
 def small(tmp_path: Path) -> World:
     """A lake with four files of a few rows: two employees, two months, two levels."""
     world = World(tmp_path / "lake", tmp_path / "key")
-    lake.create(world.root, key_file=world.key)
+    lake.create(world.root, key_file=world.key, single_approver=True)
     rows = [
         {"employee": employee, "ts": start + timedelta(minutes=minute), "type": "said", "text": f"words {minute}"}
         | {"sensitivity": rating}

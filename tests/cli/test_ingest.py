@@ -112,7 +112,7 @@ def test_an_unknown_dataset_and_an_unknown_version_are_refused(shell: Shell, wri
     path = write("a.ndjson", ndjson("A-QX"))
     ran = shell("ingest", path, "--dataset", "nothing")
     assert ran.code == 1
-    assert "lake dataset add" in ran.err
+    assert "lake contract propose" in ran.err
     assert shell("ingest", path, "--dataset", "events", "--contract-version", "7").code == 1
 
 

@@ -33,7 +33,16 @@ def make_site(tmp_path: Path) -> Iterator[Callable[[Authority | None], Site]]:
     def make(authority: Authority | None) -> Site:
         root, vault = tmp_path / "lake", tmp_path / "vault"
         vault.mkdir(mode=0o700)
-        made_lake = ["init", "--lake", str(root), "--key-file", str(vault / "key"), "--key-store", str(vault / "store")]
+        made_lake = [
+            "init",
+            "--single-approver",
+            "--lake",
+            str(root),
+            "--key-file",
+            str(vault / "key"),
+            "--key-store",
+            str(vault / "store"),
+        ]
         assert main(made_lake) == 0
         config = root / "lake.json"
         (vault / "lake.json").write_bytes(config.read_bytes())

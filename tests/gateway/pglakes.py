@@ -21,7 +21,7 @@ def make(folder: Path, server: PostgresServer) -> tuple[World, tuple[str, str]]:
     names = server.database(), server.database()
     world = World(folder / "lake", folder / "lake.key")
     catalog, keys = (server.url(name) for name in names)
-    lake.create(world.root, key_file=world.key, catalog_url=catalog, keys_url=keys)
+    lake.create(world.root, key_file=world.key, single_approver=True, catalog_url=catalog, keys_url=keys)
     with world.open() as opened:
         opened.add_contract(w.CONTRACT)
         opened.add_contract(w.MOODS)

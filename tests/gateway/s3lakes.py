@@ -45,7 +45,13 @@ def make(folder: Path, kind: str, *, versions: bool = False) -> S3World:
     place = bucket(kind, versions=versions)
     folder.mkdir(exist_ok=True)
     world = S3World(folder / "lake", folder / "lake.key", place, "first/lake/")
-    lake.create(world.root, key_file=world.key, store=f"s3://{place.name}/first/lake", endpoint=place.endpoint)
+    lake.create(
+        world.root,
+        key_file=world.key,
+        single_approver=True,
+        store=f"s3://{place.name}/first/lake",
+        endpoint=place.endpoint,
+    )
     with world.open() as opened:
         opened.add_contract(w.CONTRACT)
         opened.add_contract(w.MOODS)

@@ -302,7 +302,7 @@ def test_a_lake_works_where_it_was_copied_to(world: World, tmp_path: Path) -> No
 
 def test_a_key_store_can_lie_elsewhere(tmp_path: Path) -> None:
     """With its key store outside, the lake's folder alone does not open."""
-    lake.create(tmp_path / "lake", key_file=tmp_path / "key", key_store=tmp_path / "keys")
+    lake.create(tmp_path / "lake", single_approver=True, key_file=tmp_path / "key", key_store=tmp_path / "keys")
     assert not (tmp_path / "lake" / "keys").exists()
     with lake.open(tmp_path / "lake", key_file=tmp_path / "key") as opened:
         opened.add_contract(w.CONTRACT)

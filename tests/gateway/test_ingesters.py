@@ -72,7 +72,9 @@ def on_s3(monkeypatch: pytest.MonkeyPatch) -> Bucket:
 def lake_on_s3(folder: Path, bucket: Bucket, **databases: str) -> World:
     """A new lake whose objects are in the bucket."""
     world = World(folder / "lake", folder / "lake.key")
-    lake.create(world.root, key_file=world.key, store=bucket.url, endpoint=bucket.endpoint, **databases)
+    lake.create(
+        world.root, key_file=world.key, single_approver=True, store=bucket.url, endpoint=bucket.endpoint, **databases
+    )
     with world.open() as opened:
         opened.add_contract(w.CONTRACT)
         opened.add_contract(w.MOODS)

@@ -30,7 +30,7 @@ print(rows, int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()
 def prepared(folder: Path) -> World:
     """A lake with the example contract, and a policy that shows all of it."""
     world = World(folder / "lake", folder / "key")
-    lake.create(world.root, key_file=world.key)
+    lake.create(world.root, key_file=world.key, single_approver=True)
     grant = "{dataset: desktop_events, purposes: [incident_response], sensitivity: 4, employee_id: real}"
     roles = f"roles: {{all: {{grants: [{grant}]}}}}"
     policy = f"purposes: {{incident_response: x}}\n{roles}\nusers: {{vera: {{roles: [all]}}}}"

@@ -195,7 +195,7 @@ def test_a_password_in_lake_json_is_refused(world: World, tmp_path: Path) -> Non
 INIT = """
 import lake
 sys.addaudithook(hook)
-lake.create(world.root, key_file=world.key, catalog_url=sys.argv[5], keys_url=sys.argv[6])
+lake.create(world.root, key_file=world.key, single_approver=True, catalog_url=sys.argv[5], keys_url=sys.argv[6])
 """
 
 

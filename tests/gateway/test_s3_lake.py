@@ -253,7 +253,7 @@ def test_the_command_makes_a_lake_on_a_store(
 
     def init(name: str, *options: str) -> int:
         paths = ("--lake", str(tmp_path / name), "--key-file", str(tmp_path / f"{name}.key"))
-        return main(["init", *paths, *options])
+        return main(["init", "--single-approver", *paths, *options])
 
     assert init("one", "--store", f"{place.url}?region=eu-west-1", "--endpoint", place.endpoint) == 0
     assert place.names() == []

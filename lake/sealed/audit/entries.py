@@ -28,7 +28,9 @@ SPILLABLE = ("scope", "touched", "sealed")
 
 INTENT, OUTCOME, DENY = "query.intent", "query.outcome", "query.deny"
 BATCH, BATCH_REFUSED = "ingest.batch", "ingest.refused"
-POLICY, CONTRACT, KEYS, CREATED, READ = "policy.apply", "contract.add", "key.create", "lake.create", "audit.read"
+POLICY, KEYS, CREATED, READ = "policy.apply", "key.create", "lake.create", "audit.read"
+CONTRACT = "contract"
+"""Followed by what happened to a version of a contract, such as ``contract.approve``; or ``contract.deny``."""
 KEY_OPERATION = "key.operation"
 BACKUP, RESTORED = "lake.backup", "lake.restore"
 REKEY_INTENT, REKEY_OUTCOME = "rekey.intent", "rekey.outcome"

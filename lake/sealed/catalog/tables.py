@@ -179,6 +179,8 @@ halts = _events("halts", ids=32)
 """Pauses of collection, opt-outs, frozen reads, and who has ended them."""
 devices = _events("devices", ids=37)
 """Devices that may collect, by tag: enrolled and retired."""
+contract_events = _events("contract_events", ids=32)
+"""Versions of contracts: proposed, approved, rejected, withdrawn."""
 
 leases_issued = sa.Table(
     "leases_issued",
@@ -216,7 +218,19 @@ refusals = sa.Table(
 )
 """Batches refused because of a pause; outside the chain."""
 
-CHAINED = (contracts, policies, directory, actors, batches, files, removals, elevations, halts, devices)
+CHAINED = (
+    contracts,
+    policies,
+    directory,
+    actors,
+    batches,
+    files,
+    removals,
+    elevations,
+    halts,
+    devices,
+    contract_events,
+)
 """Tables whose rows the commits account for; see chain.py."""
 
 REWRAPPED = frozenset({"kek_id", "kek_version", "wrapped_dek", "removed_seq"})

@@ -120,7 +120,11 @@ def introduce(catalog: Catalog, actor: str) -> None:
     event = {"id": "5" * 32, "kind": "first", "sealed": b"sealed event", "at": 1_773_000_000_000_000}
     rows = {tables.actors: [{"actor": actor, "sealed": b"sealed name"}]}
     with catalog.database.writing() as connection:
-        catalog.append(connection, "actor", {**rows, tables.halts: [event], tables.devices: [event]})
+        catalog.append(
+            connection,
+            "actor",
+            {**rows, tables.halts: [event], tables.devices: [event], tables.contract_events: [event]},
+        )
 
 
 def elevate(catalog: Catalog, name: str, kind: str) -> Head:
