@@ -11,7 +11,9 @@ import pyarrow as pa
 import lake
 from bench.measure import ROOT, Scale
 from lake.api import Connection, Lake
+from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import Conformer, conform_all
+from lake.clear.landing.pipeline import Pipeline
 from lake.clear.landing.synth import synthesise
 from lake.rules.contract import parse_contract
 from lake.settings import Settings
@@ -89,6 +91,7 @@ def connect(path: Path, role: str, threads: int) -> Connection:
 
 
 def rated(rows: Iterable[pa.RecordBatch], name: str = "desktop") -> Iterator[pa.RecordBatch]:
-    """Rows with the sensitivity that the lake gives them: handed, free of charge, to who writes without a contract."""
+    """Rows as the lake lands them, filtered and rated: handed, free of charge, to who writes without a contract."""
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    return iter(conform_all(rows, Conformer(parse_contract(contract(name), name), now)))
+    rules = parse_contract(contract(name), name)
+    return Pipeline(rules, None, OpenRuns()).run(conform_all(rows, Conformer(rules, now)))
