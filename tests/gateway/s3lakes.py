@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lake
-from lake.rules.layout import CONFIG
+from lake.rules.layout import CONFIG, OWNER
 from tests import world as w
 from tests.servers.buckets import Bucket, bucket
 from tests.world import World
@@ -24,7 +24,8 @@ class S3World(World):
 
     def objects_there(self) -> list[str]:
         """Every object of the lake, by its key."""
-        return [name.removeprefix(self.prefix) for name in self.bucket.names() if name.startswith(self.prefix)]
+        names = [name.removeprefix(self.prefix) for name in self.bucket.names() if name.startswith(self.prefix)]
+        return [name for name in names if not name.startswith(OWNER)]
 
     def content(self, key: str) -> bytes:
         """What the bucket has."""

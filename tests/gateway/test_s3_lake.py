@@ -16,6 +16,7 @@ from jobs.sealed import sweep
 from lake.cli.main import main
 from lake.errors import BatchConflictError, IntegrityError, StoreRefusedError, UsageError
 from lake.gateway.doctor import DAMAGE, OK, UNCHECKED, WARNING, Doctor, Finding
+from lake.rules.layout import OWNER
 from lake.sealed.catalog.upkeep import FileScope
 from lake.sealed.objects.s3_calls import Patience
 from tests import world as w
@@ -256,12 +257,13 @@ def test_the_command_makes_a_lake_on_a_store(
         return main(["init", "--single-approver", *paths, *options])
 
     assert init("one", "--store", f"{place.url}?region=eu-west-1", "--endpoint", place.endpoint) == 0
-    assert place.names() == []
+    (claimed,) = place.names()
+    assert OWNER in claimed
     with lake.open(tmp_path / "one", key_file=tmp_path / "one.key") as opened:
         opened.add_contract(w.CONTRACT)
         opened.ingest("events", table(sent(0)))
         assert opened.home.config.store == f"{place.url}?region=eu-west-1"
-    assert len(place.names()) == 3
+    assert len(place.names()) == 1 + 3
     (port,) = free_ports(1)
     refused = {
         "taken": ("--store", place.url, "--endpoint", place.endpoint),
