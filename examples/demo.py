@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from scan_for_plaintext import ScanResult, scan
@@ -212,6 +213,12 @@ def search() -> ScanResult:
     if len({hit.needle for hit in control.hits}) < len(needles) // 2:
         raise DemoError("the demo failed: the search does not find what is there")
     found = scan(OUT / "lake", needles)
+    # Contracts are public, and say which programs may be recorded; anywhere else their names are data.
+    public = (EXAMPLES / "contracts" / "desktop.yaml").read_text("utf-8")
+    expected = [hit for hit in found.hits if hit.needle in public and hit.file.startswith("catalog.db")]
+    found = replace(found, hits=tuple(hit for hit in found.hits if hit not in expected))
+    named = {hit.needle for hit in expected}
+    say(f"  {len(named)} names of programs stand in the catalog, because the contract lists them")
     for hit in found.hits:
         say(f"  FOUND {hit.needle!r} in {hit.file} as {hit.form}")
     say(
