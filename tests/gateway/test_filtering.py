@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from tests import world as w
 from tests.clear.landing.typing_world import CARD, contract, key, keys, text_of
 from tests.world import World, child, finished
 
-DATA = Path("/work/shared/data")
+DATA = Path(os.environ.get("LAKE_SHARED_DATA", w.ROOT.parent / "shared" / "data"))
 FORMS = DATA / "desktop_actions" / "form_events.jsonl.gz"
 KEYS_OF_WRITERS = DATA / "keystrokes" / "keystrokes.csv.gz"
 SCHEMA = incoming_schema(contract())
