@@ -25,13 +25,14 @@ from keys.refs import PartitionRef
 from lake.clear.landing.batch import Landing, land_rows
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import Conformer
-from lake.clear.landing.pipeline import Pipeline
+from lake.clear.landing.content.screen import ContentScreen
+from lake.clear.landing.pipeline import Pipeline, Screen
 from lake.errors import BatchConflictError, LakeError, MalformedInputError, StaleKeysError, UsageError
 from lake.gateway.collection.devices import Devices
 from lake.gateway.collection.halts import Halts
 from lake.gateway.collection.interface import Judgement
 from lake.gateway.contracts import Contracts
-from lake.gateway.filtering import Filtering
+from lake.gateway.filtering import Filtering, mask_tags
 from lake.gateway.home import Home
 from lake.gateway.planner import binding
 from lake.gateway.recorder import Actor
@@ -79,7 +80,9 @@ class Delivery:
 class BatchReport:
     """What became of a delivery. ``unknown_fields`` are names, for the sender alone; they are not stored.
 
-    ``dropped`` counts by reason what did not land, ``masked`` by category what was replaced in what did.
+    ``dropped`` counts by reason what did not land, ``masked`` by category what was replaced in what did; ``levels`` has
+    the rows and files that landed by sensitivity, and ``rules`` is the digest of the content rules. The last three
+    are of this delivery: one that had landed before has none.
     """
 
     dataset: str
@@ -91,17 +94,32 @@ class BatchReport:
     dropped: dict[str, int]
     unknown_fields: tuple[str, ...] = ()
     masked: dict[str, int] = field(default_factory=dict)
+    levels: dict[str, dict[str, int]] = field(default_factory=dict)
+    rules: str = ""
 
 
 class Ingest:
     """Lands deliveries in one lake."""
 
-    def __init__(self, home: Home, contracts: Contracts, actor: Actor, open_runs: OpenRuns | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        contracts: Contracts,
+        actor: Actor,
+        open_runs: OpenRuns | None = None,
+        screen: Screen | None = None,
+    ) -> None:
         self._home = home
         self._contracts = contracts
         self._actor = actor
-        self._filtering = Filtering(home, actor, OpenRuns() if open_runs is None else open_runs)
+        self._screen = ContentScreen(mask_tags(home)) if screen is None else screen
+        self._open_runs = OpenRuns() if open_runs is None else open_runs
+        self._filtering = Filtering(home, actor, self._open_runs, self._screen)
         self._halts = Halts(home, Devices(home))
+
+    def acting(self, actor: Actor) -> Ingest:
+        """The same for another actor, with the same open runs and content rules."""
+        return Ingest(self._home, self._contracts, actor, self._open_runs, self._screen)
 
     def land(self, delivery: Delivery, progress: Progress = lambda _: None) -> BatchReport:
         """Land one delivery, or find that it has landed before.
@@ -160,6 +178,8 @@ class Ingest:
                 dropped=dropped,
                 unknown_fields=tuple(sorted(conformer.dropped.unknown_fields)),
                 masked=dict(pipeline.masked),
+                levels=_levels(files),
+                rules=self._screen.digest,
             )
         except BaseException:
             pipeline.abort()
@@ -292,6 +312,16 @@ class Ingest:
         with suppress(LakeError):  # who may not delete one, or gets no answer, need not ask for each
             for key in written:
                 self._home.objects.delete(key)
+
+
+def _levels(files: Iterable[tuple[DataFile, int]]) -> dict[str, dict[str, int]]:
+    """Rows and files by sensitivity."""
+    found: dict[str, dict[str, int]] = {}
+    for file, _ in sorted(files, key=lambda pair: pair[0].partition.sensitivity):
+        level = found.setdefault(str(file.partition.sensitivity), {"rows": 0, "files": 0})
+        level["rows"] += file.rows
+        level["files"] += 1
+    return found
 
 
 def rewrapped(files: Sequence[tuple[DataFile, int]], issued: Sequence[LandingKeys]) -> list[tuple[DataFile, int]]:
