@@ -41,15 +41,19 @@ T = TypeVar("T")
 class Screened(Protocol):
     """Texts after the content filter: masked, each column's sensitivity by row (int8), counts by category."""
 
-    columns: Mapping[str, pa.Array]
-    sensitivities: Mapping[str, pa.Array]
-    counts: Mapping[str, int]
+    @property
+    def columns(self) -> Mapping[str, pa.Array]: ...
+    @property
+    def sensitivities(self) -> Mapping[str, pa.Array]: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
 
 
 class Screen(Protocol):
     """The content filter. ``digest`` names its rules."""
 
-    digest: str
+    @property
+    def digest(self) -> str: ...
 
     def apply(self, strings: Mapping[str, pa.Array]) -> Screened:
         """Find and mask what may not land in the clear."""
