@@ -47,7 +47,7 @@ format: $(READY)
 
 # Resolves pyproject.toml anew; needs uv on the PATH. What the image is made of is taken from what is tested.
 RESOLVE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-IMAGE_EXTRAS := gateway otlp s3 postgres openbao
+IMAGE_EXTRAS := gateway ingest otlp s3 postgres openbao
 lock:
 	$(RESOLVE) pyproject.toml --all-extras --group dev --output-file requirements.lock
 	$(RESOLVE) pyproject.toml $(IMAGE_EXTRAS:%=--extra %) --constraint requirements.lock --output-file requirements-runtime.lock

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from lake.cli import arguments as args
-from lake.cli import serve_gateway
+from lake.cli import serve_gateway, serve_ingest
 from lake.errors import UsageError
 
 MAX_PORT = 65_535
@@ -20,6 +20,7 @@ def register(subparsers: args.Subparsers) -> None:
     """Add the commands."""
     serve = args.group(subparsers, "serve", "run a part of the lake as a process of its own")
     serve_gateway.register(serve)
+    serve_ingest.register(serve)
     broker = args.command(
         serve,
         "broker",

@@ -90,7 +90,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         sandbox_memory=arguments.sandbox_memory * MIB,
         slice_cache=arguments.slice_cache * MIB,
     )
-    health = None if arguments.metrics == "off" else _place("--metrics", arguments.metrics)
+    health = None if arguments.metrics == "off" else place("--metrics", arguments.metrics)
     root, secrets = args.lake_path(arguments), args.secrets(arguments)
     return Plan(root, secrets, Path(arguments.identity), _addresses(arguments), health, settings)
 
@@ -110,8 +110,8 @@ def _addresses(arguments: argparse.Namespace) -> list[Address]:
     if arguments.insecure:
         if arguments.mtls_listen or arguments.tls_cert or arguments.tls_key:
             raise UsageError("--insecure goes without TLS")
-        host, port = _place("--listen", arguments.listen)
-        if not _on_this_machine(host):
+        host, port = place("--listen", arguments.listen)
+        if not on_this_machine(host):
             raise UsageError("without TLS the gateway listens on a loopback address only", hint="127.0.0.1:8815")
         return [Address(host, port)]
     if not arguments.tls_cert or not arguments.tls_key:
@@ -119,21 +119,27 @@ def _addresses(arguments: argparse.Namespace) -> list[Address]:
     certificate, key = Path(arguments.tls_cert), Path(arguments.tls_key)
     found = []
     if arguments.listen:
-        found.append(Address(*_place("--listen", arguments.listen), certificate, key))
+        found.append(Address(*place("--listen", arguments.listen), certificate, key))
     if arguments.mtls_listen:
-        place = _place("--mtls-listen", arguments.mtls_listen)
-        found.append(Address(*place, certificate, key, Path(arguments.tls_client_ca)))
+        certified = place("--mtls-listen", arguments.mtls_listen)
+        found.append(Address(*certified, certificate, key, Path(arguments.tls_client_ca)))
     return found
 
 
-def _place(option: str, text: str) -> tuple[str, int]:
+def place(option: str, text: str) -> tuple[str, int]:
+    """Host and port of an option.
+
+    Raises:
+        UsageError: it is not both.
+    """
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
         raise UsageError(f"{option} takes HOST:PORT, such as 127.0.0.1:8815")
     return host.strip("[]"), int(port)
 
 
-def _on_this_machine(host: str) -> bool:
+def on_this_machine(host: str) -> bool:
+    """Whether an address, written as a number, is a loopback one."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
 from lake.errors import LakeError, UsageError
-from lake.gateway.observe.metrics import Metrics
 
 _PATIENCE = 5.0
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Exposed(Protocol):
+    """What has metrics to show."""
+
+    def text(self) -> bytes:
+        """All of them in Prometheus' text format."""
 
 
 class HealthServer:
@@ -29,7 +35,7 @@ class HealthServer:
         UsageError: it cannot listen there.
     """
 
-    def __init__(self, place: tuple[str, int], metrics: Metrics, check: Callable[[], None]) -> None:
+    def __init__(self, place: tuple[str, int], metrics: Exposed, check: Callable[[], None]) -> None:
         try:
             self._server = _Server(place, _handler(metrics, check))
         except OSError:
@@ -54,7 +60,7 @@ class _Server(ThreadingHTTPServer):
         """A connection that broke is nothing to tell of, and certainly not with a traceback."""
 
 
-def _handler(metrics: Metrics, check: Callable[[], None]) -> type[BaseHTTPRequestHandler]:
+def _handler(metrics: Exposed, check: Callable[[], None]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _PATIENCE
         server_version = "lake"
