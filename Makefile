@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak format lock compose-secrets clean
+.PHONY: help demo test lint bench scorecard soak format lock compose-secrets clean
 
 help:
 	@echo "make demo   run the main job end to end on generated data and show what happened"
 	@echo "make test   run the test suite"
 	@echo "make lint   check style, types and the direction of imports"
 	@echo "make bench  measure against unprotected references, side by side"
+	@echo "make scorecard   score what the content filter finds and misses, and compare with the last score"
 	@echo "make soak   run the long tests that make test leaves out"
 	@echo "make compose-secrets   make the secrets for docker-compose.yml, once"
 
@@ -37,6 +38,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+scorecard: $(READY)
+	$(BIN)/python -m bench.scorecard
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak

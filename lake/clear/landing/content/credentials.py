@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from lake.clear.landing.content import words
 from lake.clear.landing.content.detector import Bounds, Check, Detector, Gate, compiled, digits_of, holds, keyed, number
 
+_QUOTES = frozenset({b'"', b"'", b"*"})
 _OPEN, _CLOSE = "\"'*([{<", "\"'*)]}>,;.:!?"
 _SEPARATED = compiled(
     r"(?i)(?:[:=]|->|→|=>|：|\bis\b|\bwas\b|\bist\b|\blautet\b|\best\b|\bes\b|\bè\b|\bé\b|\bto\b|\bjest\b|это|は|是|为)[\s\"'*(\[{]*$"
@@ -41,20 +42,18 @@ def _trimmed(text: bytes, start: int, end: int) -> Bounds:
     """Without the quotes around it and the stop after it."""
     while start < end and chr(text[start]) in "\"'*([{<":
         start += 1
-    quoted = start and text[start - 1 : start] in {b'"', b"'", b"*"}
-    if quoted:
+    if start and text[start - 1 : start] in _QUOTES:
         close = text.find(text[start - 1 : start], start, end)
         if close > start:
             return start, close
-    while end > start and chr(text[end - 1]) in "\"',;.:)]}>*":
+    while end > start and chr(text[end - 1]) in "\"',;.:)]}>":
         end -= 1
     return start, end
 
 
 def _said(text: bytes, start: int, end: int) -> Iterable[Bounds]:
     """A word after "password" that is one: pointed at by a colon, or said to be it, or looking like it."""
-    before = text[max(0, start - 24) : start + 3]
-    quoted = bool(before.rstrip()) and text[start : start + 1] in {b'"', b"'", b"*"}
+    quoted = text[start : start + 1] in _QUOTES
     first, last = _trimmed(text, start, end)
     value = text[first:last].decode(errors="replace")
     if len(value) < 3 or value.casefold() in words.NO_PASSWORDS or _PLACEHOLDER.search(value) is not None:
@@ -71,7 +70,7 @@ def _strong(least: int, bits: float) -> Check:
     def check(text: bytes, start: int, end: int) -> Iterable[Bounds]:
         first, last = _trimmed(text, start, end)
         value = text[first:last].decode(errors="replace")
-        mixed = bool(digits_of(value)) or not value.isalnum()
+        mixed = bool(digits_of(value)) or (value.lower() != value != value.upper() and entropy(value) >= 3.5)
         if len(value) >= least and mixed and entropy(value) >= bits and _PLACEHOLDER.search(value) is None:
             return ((first, last),)
         return ()
@@ -92,6 +91,7 @@ def _alone(value: str) -> bool:
     marks = sum(char in "!@#$%^&*?+=~|" for char in value)
     path = (
         any(char in '/()[]{}<>",;' for char in value)
+        or ("=" in value and "&" in value)
         or value.startswith(("http", "/", "\\", "www.", "#", "@", "--", "$"))
         or "://" in value
         or ".com" in value
