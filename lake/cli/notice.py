@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lake.rules.capture import NO_RULES, Level, Rules
-from lake.rules.contract import Contract, EventType, Field
+from lake.rules.contract import Contract, EventType, Field, FieldType
 from lake.rules.contract_change import compare
 
 WIDTH = 88
@@ -33,6 +33,12 @@ NOT_STORED = {
     "field_not_of_event": "values of fields that do not belong to their kind of event",
 }
 ABOVE_CEILING = "above_ceiling"
+TAKEN_OUT = (
+    "Before anything is stored, every text is searched for card and account numbers, identity and tax numbers.",
+    "It is also searched for passwords and other secrets, and for ways to reach a person.",
+    "What is found is replaced by a mark that does not show it.",
+    "Not everything can be found: names in a sentence, for example, mostly stay.",
+)
 ASK = "Ask your works council or your company's data protection officer, and name this dataset and version."
 
 
@@ -62,7 +68,6 @@ def make_notice(
     *,
     state: str = "in force",
     not_stored: Mapping[str, int] | None = None,
-    ask: str = ASK,
 ) -> Notice:
     """The notice of one version.
 
@@ -70,21 +75,21 @@ def make_notice(
         before: the version before it, None for the first.
         state: whether it is in force, as ``lake contract list`` says.
         not_stored: what was sent and not stored, as counts by reason.
-        ask: whom to ask.
     """
     events = tuple((event.name, _event(event, contract.rules)) for event in contract.events.values())
     fields = tuple((field.name, _field(field, contract)) for field in contract.fields.values() if not field.retired)
     kept = tuple(f"What is {SENSITIVITY[level]}: {_days(days)}." for level, days in contract.retention.items())
     parts = [
-        Part("What this is", (contract.notice,)),
+        Part("What this is", (contract.notice, *_begins(contract))),
         Part("What is recorded", ("These events are recorded, and no others.",), events),
         Part("What is recorded of each event", ("These details are recorded, and no others.",), fields),
         *_filtering(contract.rules),
+        *_taken_out(contract),
         Part("What it may be used for", ("It may be used for these purposes only.",), items=contract.purposes),
         Part("How long it is kept", items=kept),
         _changed(before, contract),
         _refused(not_stored or {}),
-        Part("Whom to ask", (ask,)),
+        Part("Whom to ask", (contract.contact or ASK,)),
     ]
     about = f"Dataset {contract.dataset}, version {contract.version}"
     return Notice(contract.title, about, state, tuple(parts))
@@ -122,6 +127,16 @@ def _filtering(rules: Rules) -> list[Part]:
             items = tuple(f"{name} ({category})" for name, category in sorted(listed.items()))
             parts.append(Part(f"In which {heading} it is recorded", (said,), items=items))
     return parts
+
+
+def _begins(contract: Contract) -> tuple[str, ...]:
+    return () if contract.effective is None else (f"This begins on {contract.effective:%d %B %Y}.",)
+
+
+def _taken_out(contract: Contract) -> list[Part]:
+    if all(field.type is not FieldType.STRING or field.retired for field in contract.fields.values()):
+        return []
+    return [Part("What is taken out of texts", TAKEN_OUT)]
 
 
 def _changed(before: Contract | None, contract: Contract) -> Part:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date
+
 import sqlalchemy as sa
 
 from lake.errors import ContractBreachError, IntegrityError
 from lake.gateway.contract_approval import Approvals, not_in_force
 from lake.gateway.home import Home
 from lake.rules.contract import Contract, parse_contract
+from lake.rules.contract_approval import Proposal
 
 
 class Contracts:
@@ -44,13 +47,23 @@ class Contracts:
             raise ContractBreachError(
                 f"there is no collection contract for the dataset {dataset!r}", hint="'lake contract propose FILE'"
             )
-        found = max(versions) if version is None else version
-        if found not in versions:
-            raise not_in_force(dataset, found)
-        if (dataset, found) not in self._versions:
+        today = self._home.clock().astimezone(UTC).date()
+        if version is not None:
+            if version not in versions:
+                raise not_in_force(dataset, version)
+            return _begun(self._approved(dataset, versions[version]), today)
+        for number in sorted(versions, reverse=True):
+            contract = self._approved(dataset, versions[number])
+            if contract.effective is None or contract.effective <= today:
+                return contract
+        return _begun(self._approved(dataset, versions[min(versions)]), today)
+
+    def _approved(self, dataset: str, proposal: Proposal) -> Contract:
+        """The contract that was approved."""
+        if (dataset, proposal.what.version) not in self._versions:
             self.reload()
-        contract = self._versions.get((dataset, found))
-        if contract is None or contract.digest != versions[found].what.digest:
+        contract = self._versions.get((dataset, proposal.what.version))
+        if contract is None or contract.digest != proposal.what.digest:
             raise IntegrityError("a contract is not the one that was approved", hint="run 'lake doctor'")
         return contract
 
@@ -72,3 +85,12 @@ class Contracts:
         self.approvals.propose(text, source, by, shortcut=True)
         self.reload()
         return contract, True
+
+
+def _begun(contract: Contract, today: date) -> Contract:
+    if contract.effective is not None and contract.effective > today:
+        raise ContractBreachError(
+            f"version {contract.version} of the contract of {contract.dataset!r} binds from {contract.effective} on",
+            hint="name a version that is in force: 'lake contract list'",
+        )
+    return contract

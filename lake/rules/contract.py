@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -58,7 +59,10 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A contract in force for one dataset. ``retention`` maps sensitivity to days; ``digest`` is of the text."""
+    """A contract of one dataset. ``retention`` maps sensitivity to days; ``digest`` is of the text.
+
+    It binds from ``effective`` on, a day in UTC; None: as soon as it was approved. ``contact`` is whom employees ask.
+    """
 
     dataset: str
     version: int
@@ -71,6 +75,8 @@ class Contract:
     text: str
     digest: str
     rules: Rules = NO_RULES
+    effective: date | None = None
+    contact: str | None = None
 
     def columns(self) -> tuple[str, ...]:
         """Names of the stored fields, in the contract's order."""
@@ -89,7 +95,7 @@ def parse_contract(text: str, source: str = "contract") -> Contract:
     root = read_document(text, source)
     top = root.mapping(
         required=("dataset", "version", "title", "notice", "purposes", "retention", "fields", "events"),
-        optional=("filter",),
+        optional=("filter", "effective", "contact"),
     )
     fields = {name: _field(name, node) for name, node in top["fields"].items()}
     events = {name: _event(name, node, fields) for name, node in top["events"].items()}
@@ -115,6 +121,8 @@ def parse_contract(text: str, source: str = "contract") -> Contract:
         text=text,
         digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
         rules=parse_rules(top["filter"], fields, events, purposes) if "filter" in top else NO_RULES,
+        effective=top["effective"].day() if "effective" in top else None,
+        contact=top["contact"].string(max_length=300) if "contact" in top else None,
     )
 
 

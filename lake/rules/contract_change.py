@@ -71,6 +71,8 @@ def _words(old: Contract, new: Contract) -> Iterator[Change]:
     for name in ("title", "notice"):
         if getattr(old, name) != getattr(new, name):
             yield Change(OTHER, "wording", name, f"The {name} says something else.")
+    if old.contact != new.contact:
+        yield Change(OTHER, "wording", "contact", "Somebody else is to be asked.")
 
 
 def _purposes(old: Contract, new: Contract) -> Iterator[Change]:

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -344,3 +345,25 @@ def test_who_proposed_and_approved_is_sealed(begun: Council) -> None:
     names = [name.encode() for name in (ANN, BOB, CAT, "reason-canary-4711")]
     assert scan([begun.world.root], names) == []
     assert scan([begun.world.root], [b"Known events"]), "the scan finds what is there"
+
+
+def test_a_version_binds_from_its_day_on(begun: Council) -> None:
+    """Approved, it waits: batches are judged by the one before, and one that names it is refused until its day."""
+    later = WIDER.replace("version: 2", "version: 2\neffective: 2026-12-01")
+    begun.approve(begun.propose(later))
+    assert begun.in_force() == [1, 2]
+    assert begun.land(batch="before").status == "landed"
+    with pytest.raises(ContractBreachError, match="binds from 2026-12-01 on"):
+        begun.land(2, batch="too-early")
+    with pytest.raises(LakeError):
+        begun.land(batch="wide", n=550)
+    begun.lake.home.clock = lambda: datetime(2026, 12, 1, tzinfo=UTC)
+    assert begun.land(2, batch="on-the-day").status == "landed"
+    assert begun.land(batch="wide", n=550).status == "landed"
+
+
+def test_a_first_version_that_waits_collects_nothing(council: Council) -> None:
+    """There is none before it."""
+    council.approve(council.propose(FIRST.replace("version: 1", "version: 1\neffective: 2026-12-01")))
+    with pytest.raises(ContractBreachError, match="binds from 2026-12-01 on"):
+        council.land()
