@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
+from jobs.runner.work import Counts, Item, Job, Option, Plan, Step
 from lake.errors import LakeError
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
@@ -97,3 +98,50 @@ def _remove(
             renew()
         home.objects.abort(upload)
     return removed
+
+
+def _hours(text: str) -> timedelta:
+    hours = float(text)
+    if not 0 <= hours <= 1_000_000:
+        raise ValueError
+    return timedelta(hours=hours)
+
+
+class SweepJob(Job):
+    """The same under the runner: an item for every hundred orphans, and one for each upload."""
+
+    name = SWEEP.removeprefix("job.")
+    destroys = True
+    options = {"grace-hours": Option(_hours, "hours for which younger objects are left alone: a number from 0 on")}  # noqa: RUF012 - the base says ClassVar
+
+    def __init__(self, home: Home, actor: Actor, *, grace_hours: timedelta = GRACE) -> None:
+        super().__init__(home, actor)
+        self._grace = grace_hours
+
+    def plan(self) -> Plan:
+        """See Job."""
+        found = plan(self.home, self._grace)
+        keys = [orphan.key for orphan in found.orphans]
+        parts = [keys[start : start + RENEW_EVERY] for start in range(0, len(keys), RENEW_EVERY)]
+        items = [Item(f"orphans/{index}", {"keys": part}) for index, part in enumerate(parts)]
+        uploads = [[upload.key, upload.id] for upload in found.uploads]
+        items += [Item(f"upload/{index}", {"upload": upload}) for index, upload in enumerate(uploads)]
+        facts = {"orphans": len(keys), "bytes": found.bytes, "uploads": len(uploads)}
+        return Plan(self.name, tuple(items), facts, {"waiting": found.waiting})
+
+    def execute(self, item: Item, step: Step) -> Counts:
+        """See Job. An object that is needed again stays."""
+        if "upload" in item.work:
+            key, upload = item.work["upload"]
+            self.home.objects.abort(Upload(key, upload, 0))
+            return {"uploads": 1}
+        live = _needed(self.home, timedelta())
+        removed = 0
+        for key in item.work["keys"]:
+            if key in live:
+                continue
+            step.alive()
+            self.home.objects.delete(key)
+            sys.audit("lake.step", "sweep.removed")
+            removed += 1
+        return {"removed": removed}

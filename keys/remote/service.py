@@ -34,7 +34,7 @@ MOST_SUBJECTS = 100_000
 """New employees in one call."""
 PAGE = 20_000
 """Entries of the book, or events, in one answer."""
-_ANCHORS = frozenset({"audit", "catalog", "halts", "devices", "contract_events"})
+_ANCHORS = frozenset({"audit", "catalog", "halts", "devices", "contract_events", "holds", "retention"})
 _LOG = logging.getLogger(__name__)
 
 

@@ -181,6 +181,41 @@ devices = _events("devices", ids=37)
 """Devices that may collect, by tag: enrolled and retired."""
 contract_events = _events("contract_events", ids=32)
 """Versions of contracts: proposed, approved, rejected, withdrawn."""
+holds = _events("holds", ids=32)
+"""Legal holds: placed, asked to be released, released."""
+retention = _events("retention", ids=32)
+"""Rules of retention, and approvals of purges."""
+
+job_runs = sa.Table(
+    "job_runs",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("job", sa.String(64), nullable=False),
+    sa.Column("plan", sa.String(71), nullable=False),
+    sa.Column("mac", sa.LargeBinary(32), nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("items", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Index("ix_job_runs_job", "job", "started_at"),
+)
+"""Runs of jobs, outside the chain as they are no content; the MAC ties a run to its plan. See jobs/runner."""
+
+job_items = sa.Table(
+    "job_items",
+    metadata,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("item", sa.String(200), nullable=False),
+    sa.Column("work", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Index("ix_job_items_state", "run", "state", "position"),
+    sa.Index("ix_job_items_item", "run", "item", unique=True),
+)
+"""Work items of a run, in order; outside the chain."""
 
 leases_issued = sa.Table(
     "leases_issued",
@@ -230,6 +265,8 @@ CHAINED = (
     halts,
     devices,
     contract_events,
+    holds,
+    retention,
 )
 """Tables whose rows the commits account for; see chain.py."""
 

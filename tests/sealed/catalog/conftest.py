@@ -115,6 +115,9 @@ def fill(catalog: Catalog) -> None:
     elevate(catalog, "4" * 32, "request")
 
 
+MORE_EVENTS = (tables.holds, tables.retention)
+
+
 def introduce(catalog: Catalog, actor: str) -> None:
     """An actor, and in the same commit an event of each kind that has no commit of its own here."""
     event = {"id": "5" * 32, "kind": "first", "sealed": b"sealed event", "at": 1_773_000_000_000_000}
@@ -123,7 +126,7 @@ def introduce(catalog: Catalog, actor: str) -> None:
         catalog.append(
             connection,
             "actor",
-            {**rows, tables.halts: [event], tables.devices: [event], tables.contract_events: [event]},
+            rows | {table: [event] for table in (tables.halts, tables.devices, tables.contract_events, *MORE_EVENTS)},
         )
 
 

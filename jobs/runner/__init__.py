@@ -1,0 +1,1 @@
+"""Runs jobs: a plan of independent work items, one commit for each, journaled, fenced, and resumed after a crash."""
