@@ -24,6 +24,9 @@ from keys.signing import NoteVerifier
 INTENT = "query.intent"
 REKEY_INTENT = "rekey.intent"
 """Of the job that re-encrypts data: it alone may open keys that are marked as compromised."""
+JOB_INTENT = "job.intent"
+"""Of jobs that read whole files: compaction, rescan, scrub. The entry says which."""
+INTENTS = frozenset({INTENT, REKEY_INTENT, JOB_INTENT})
 MAX_AGE = timedelta(seconds=60)
 """An unused receipt is good for this long."""
 _HEADER = "c2sp.org/tlog-proof@v1"
@@ -89,7 +92,7 @@ def verify_receipt(
     try:
         entry: dict[str, Any] = json.loads(receipt.entry)
         age = now - datetime.fromisoformat(entry["ts"])
-        fits = entry["type"] in {INTENT, REKEY_INTENT} and timedelta(seconds=-5) <= age <= MAX_AGE
+        fits = entry["type"] in INTENTS and timedelta(seconds=-5) <= age <= MAX_AGE
         kind, actor = str(entry["type"]), str(entry["actor"]["p"])
         scope = _parse_scope(entry["scope"], receipt.scope)
     except (ValueError, LookupError, TypeError, AttributeError):

@@ -24,6 +24,10 @@ class Settings:
         sandboxes_most: sandboxes in use at a time; a query waits for one at most ``sandbox_patience`` seconds.
         sandbox_memory: bytes that one query may use behind a gateway.
         sandbox_seconds: of a query whose grant names no limit.
+        compact_rows: rows of a file that compaction aims at; one with half as many is not touched any more.
+        compact_bytes: the same in bytes of the encrypted file, whichever is reached first; bounds compaction's memory.
+        compact_files: files merged at a time.
+        compact_least: small files of the month that runs for which merging is worth it; of months that are over, two.
         slice_cache: bytes of slices kept between queries behind a gateway, for ``slice_seconds``; 0 keeps none.
     """
 
@@ -38,6 +42,10 @@ class Settings:
     sandbox_seconds: float = 3600.0
     slice_cache: int = 1024 * MIB
     slice_seconds: float = 60.0
+    compact_rows: int = 983_040
+    compact_bytes: int = 64 * MIB
+    compact_files: int = 64
+    compact_least: int = 8
 
 
 @dataclass(frozen=True, slots=True)

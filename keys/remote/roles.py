@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from keys.control import AUDIT_DETAIL, AUDIT_SIGNING, AUDIT_TAGS, CATALOG, DIRECTORY, POLICY, PSEUDONYMS
-from keys.receipts import INTENT, REKEY_INTENT
+from keys.receipts import INTENT, JOB_INTENT, REKEY_INTENT
 from keys.remote.wire import MIB, MOST_BYTES
 
 
@@ -15,7 +15,7 @@ class Role(StrEnum):
 
     GATEWAY = "gateway"  # answers queries: old DEKs, each for a receipt
     INGEST = "ingest"  # lands batches: fresh DEKs only
-    JOBS = "jobs"  # re-encrypts data: old DEKs for receipts of a re-key, and fresh ones
+    JOBS = "jobs"  # writes and checks data: old DEKs for receipts of a re-key or another job, and fresh ones
     OPERATOR = "operator"  # checks the lake and the books, puts contracts and policies in force: no DEK at all
 
 
@@ -25,13 +25,13 @@ _OPENING = frozenset({"control_secrets", "anchor", "advance_anchor"})
 CALLS: Mapping[Role, frozenset[str]] = {
     Role.GATEWAY: _OPENING | {"release", "check_open", "epoch", "releases", "counts"},
     Role.INGEST: _OPENING | {"announce", "wrap", "new_subjects", "take_events"},
-    Role.JOBS: _OPENING | {"release", "announce", "wrap", "take_events", "counts"},
+    Role.JOBS: _OPENING | {"release", "announce", "wrap", "check_wraps", "take_events", "counts"},
     Role.OPERATOR: _OPENING | {"check_wraps", "verify", "counts", "releases"},
 }
 
 RECEIPTS: Mapping[Role, frozenset[str]] = {
     Role.GATEWAY: frozenset({INTENT}),
-    Role.JOBS: frozenset({REKEY_INTENT}),
+    Role.JOBS: frozenset({REKEY_INTENT, JOB_INTENT}),
 }
 """The entries whose receipts a role may show: only a host for jobs opens keys that are marked as compromised."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from keys.receipts import INTENT, REKEY_INTENT
+from keys.receipts import INTENTS
 from lake.clock import parse_timestamp
 from lake.errors import UsageError
 from lake.gateway.home import Home
@@ -18,8 +18,8 @@ from lake.gateway.recorder import Actor, parse_entry
 from lake.gateway.reports import Interval
 from lake.sealed.audit import entries
 
-ASKING = frozenset({INTENT, REKEY_INTENT})
-ENDING = frozenset({entries.OUTCOME, entries.REKEY_OUTCOME})
+ASKING = INTENTS
+ENDING = frozenset({entries.OUTCOME, entries.REKEY_OUTCOME, entries.JOB_OUTCOME})
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ def _differences(home: Home, entry: Mapping[str, Any], actor: str, levels: Mappi
 
 
 def _read_rows(home: Home, entry: Mapping[str, Any]) -> bool:
-    if entry["type"] == entries.REKEY_OUTCOME:
+    if entry["type"] != entries.OUTCOME:
         return bool(entry["rows"])
     return any(levels for levels in home.recorder.resolve(entry["touched"]).values())
 

@@ -6,7 +6,7 @@ the same commit says so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,10 +18,14 @@ from lake.sealed.catalog import chain, tables
 from lake.sealed.catalog.catalog import Catalog
 from lake.sealed.catalog.fence import check_fence, move_fence
 from lake.sealed.catalog.leases import Lease, check_lease
-from lake.sealed.catalog.rows import chunks, data_file, file_row, microseconds
+from lake.sealed.catalog.rows import chunks, data_file, file_row, microseconds, moment
 
 PAIRS = 500
 """(KEK, version) pairs in one SQL IN list."""
+
+
+Place = tuple[str, int, int, str]
+"""A partition: dataset, the employee's number, sensitivity, month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,50 @@ class Upkeep:
             yield page
             after = page[-1][0].file_id
 
+    def landed_in(self, files: Sequence[str]) -> dict[str, int]:
+        """The commits that these files came with."""
+        found: dict[str, int] = {}
+        with self._database.reading() as connection:
+            for part in chunks(files):
+                query = sa.select(tables.files.c.file_id, tables.files.c.seq).where(tables.files.c.file_id.in_(part))
+                found |= {row.file_id: row.seq for row in connection.execute(query)}
+        return found
+
+    def crowded(self, *, rows: int, length: int, after: Place | None = None, limit: int = 10_000) -> list[Place]:
+        """Partitions with more than one small file, in order, a page at a time.
+
+        Args:
+            rows, length: a file with fewer rows and bytes is small.
+        """
+        files = tables.files.c
+        by = (files.dataset, files.number, files.sensitivity, files.month)
+        query = (
+            sa.select(*by, sa.func.count().label("small"))
+            .where(files.removed_seq.is_(None), files.rows < rows, files.length < length)
+            .group_by(*by)
+            .having(sa.func.count() > 1)
+            .order_by(*by)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(sa.tuple_(*by) > sa.tuple_(*map(sa.literal, after)))
+        with self._database.reading() as connection:
+            return [(row.dataset, row.number, row.sensitivity, row.month) for row in connection.execute(query)]
+
+    def of_partition(self, place: Place) -> list[tuple[DataFile, datetime]]:
+        """Live files of a partition in order of time, each with the time at which its batch landed (naive UTC)."""
+        files, batches = tables.files.c, tables.batches.c
+        dataset, number, sensitivity, month = place
+        query = (
+            sa.select(tables.files, batches.landed_at)
+            .join(tables.batches, (batches.dataset == files.dataset) & (batches.batch_id == files.batch_id))
+            .where(files.removed_seq.is_(None), files.number == number, files.dataset == dataset)
+            .where(files.sensitivity == sensitivity, files.month == month)
+            .order_by(files.first_ts, files.file_id)
+        )
+        with self._database.reading() as connection:
+            return [(data_file(row[:-1]), moment(row.landed_at)) for row in connection.execute(query)]
+
     def head_at(self, at: datetime) -> int:
         """The newest commit made until a moment (naive UTC); 0 if there was none."""
         query = sa.select(sa.func.max(tables.commits.c.seq)).where(tables.commits.c.at <= microseconds(at))
@@ -174,20 +222,46 @@ class Upkeep:
             StaleKeysError: a KEK was retired since: wrap the DEKs anew.
             LeaseLostError: another process has taken the lease over.
         """
-        gone = [old for old, _ in pairs]
+        return self.swap(
+            "rekey", [old for old, _ in pairs], [(new, old) for old, new in pairs], key_epoch=key_epoch, lease=lease
+        )
+
+    def swap(
+        self,
+        kind: str,
+        gone: Sequence[str],
+        added: Sequence[tuple[DataFile, str]],
+        *,
+        key_epoch: int | None,
+        lease: Lease | None = None,
+        confirm: Callable[[sa.Connection], None] = lambda _: None,
+    ) -> chain.Head | None:
+        """Put any number of new files in the place of live ones, in one commit.
+
+        Args:
+            kind: what the commit is called.
+            added: each with the file, of those that go, whose employee and batch it takes over.
+            key_epoch: when the KEKs of the new files were read; None if there are none.
+            confirm: what else belongs to the same transaction; nothing is changed if it raises.
+
+        Returns, raises: see :meth:`replace`.
+        """
         with self._database.writing() as connection:
             if lease is not None:
                 check_lease(connection, lease)
             check_fence(connection, key_epoch)
-            rows = {}
-            for part in chunks(gone):
-                where = tables.files.c.file_id.in_(part) & tables.files.c.removed_seq.is_(None)
-                for row in connection.execute(sa.select(tables.files).where(where)):
-                    rows[row.file_id] = row
+            rows = {row.file_id: row for row in _live(connection, gone)}
             if len(rows) != len(set(gone)):
                 return None
-            added = [file_row(new, rows[old].number, rows[old].batch_id) for old, new in pairs]
-            return self._remove(connection, "rekey", gone, added)
+            confirm(connection)
+            new = [file_row(file, rows[old].number, rows[old].batch_id) for file, old in added]
+            return self._remove(connection, kind, gone, new)
+
+    def live(self, files: Sequence[str]) -> list[tuple[DataFile, int]]:
+        """Those of these files that are live, with their employees' numbers, in the order asked."""
+        with self._database.reading() as connection:
+            rows = {row.file_id: (data_file(row), row.number) for row in _live(connection, files)}
+        return [rows[file_id] for file_id in files if file_id in rows]
 
     def erase(self, numbers: Collection[int]) -> chain.Head | None:
         """Leave out every file of employees, in one commit; None if there is none."""
@@ -207,6 +281,12 @@ class Upkeep:
             where = tables.files.c.file_id.in_(part)
             connection.execute(tables.files.update().where(where), {"removed_seq": head.seq, "wrapped_dek": None})
         return head
+
+
+def _live(connection: sa.Connection, files: Sequence[str]) -> Iterator[Any]:
+    for part in chunks(files):
+        where = tables.files.c.file_id.in_(part) & tables.files.c.removed_seq.is_(None)
+        yield from connection.execute(sa.select(tables.files).where(where))
 
 
 def _under(query: Any, keks: Collection[tuple[str, int]]) -> Iterator[Any]:
