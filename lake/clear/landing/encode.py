@@ -45,6 +45,12 @@ def layout(schema: pa.Schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "use_dictionary": [field.name for field in schema if field.type == pa.string()],
+        # Half the bytes of plain integers and a third of the time to read them (decision 0034).
+        "column_encoding": {
+            field.name: "DELTA_BINARY_PACKED"
+            for field in schema
+            if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
+        },
         "data_page_version": "1.0",
         "write_statistics": True,
         "store_schema": False,
