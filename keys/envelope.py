@@ -40,6 +40,7 @@ class Kind(IntEnum):
     DOCUMENT = 6
     DERIVED = 7
     BACKUP = 8
+    SPOOL = 9
 
 
 def context(kind: Kind, *fields: str | int | bytes) -> bytes:
