@@ -63,7 +63,7 @@ class Collector:
             self.spool.close()
             raise
         self.sender = Sender(client, self.spool, self.keeper, self.clocks, verifier, backoff())
-        self._lock = threading.RLock()
+        self._lock = self.keeper.guard
         self._begun = self._synced = self.clocks.boot()
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -99,28 +99,40 @@ class Collector:
                 self.spool.count(NO_LEASE)
                 return False
             row = self._checked(checker, lease, event)
-            return row is not None and self.append(lease, [row | _ts(lease.held.stamp(clock))])
+            if row is None:
+                return False
+            taken = self.append(lease, [row | stamped(lease.held.stamp(clock))])
+            if not taken:
+                self.spool.count(FULL)
+            return taken
 
     def append(self, lease: Lease, rows: Sequence[Mapping[str, Any]], marks: Mapping[str, Any] | None = None) -> bool:
-        """Add checked rows with their times, and cursors of their source, in one step. False if there is no room."""
+        """Add checked rows with their times, and cursors of their source, in one step.
+
+        Returns:
+            False if there is no room, or recording under the lease was ended; nothing was added or counted.
+        """
         with self._lock:
             checker, filled, keys = self.keeper.checker, list[Mapping[str, Any]](), 0
-            assert checker is not None  # noqa: S101 - rows were checked by it
+            if checker is None or not self.keeper.leases.holds(lease.id):
+                return False
             for row in rows:
                 seq = checker.unnumbered(row)
                 number = {} if seq is None else {seq: self.spool.state.keys + (keys := keys + 1)}
                 filled.append({EMPLOYEE_COLUMN: self.settings.employee, **row, **number})
             if self.spool.filling == (0, 0):
                 self._begun = self.clocks.boot()
-            taken = self.spool.append(lease.id, self._header(lease), filled, marks=marks, keys=keys)
-            if not taken:
-                self.spool.count(FULL, len(rows))
-            return taken
+            return self.spool.append(lease.id, self._header(lease), filled, marks=marks, keys=keys)
 
     def check(self, lease: Lease, event: Mapping[str, Any]) -> dict[str, Any] | None:
         """What of an event may be recorded under a lease; None if nothing may. Counts what was left out."""
         checker = self.keeper.checker
         return None if checker is None else self._checked(checker, lease, event)
+
+    def carries(self, kind: str, name: str) -> bool:
+        """Whether an event type may carry a field."""
+        spec = None if self.keeper.checker is None else self.keeper.checker.contract.events.get(kind)
+        return spec is not None and name in spec.fields
 
     @property
     def counts(self) -> dict[str, int]:
@@ -174,6 +186,9 @@ class Collector:
             self._ending.wait(max(0.01, min(wait, 1.0)))
 
     def _checked(self, checker: Checker, lease: Lease, event: Mapping[str, Any]) -> dict[str, Any] | None:
+        if lease.contract != checker.contract.digest:
+            self.spool.count(NO_LEASE)
+            return None
         row, dropped = checker.check(event)
         if row is not None and row[TYPE_COLUMN] not in lease.types:
             row = None
@@ -193,10 +208,6 @@ class Collector:
         }
 
 
-def _ts(moment: datetime) -> dict[str, str]:
-    return {TIME_COLUMN: f"{moment.isoformat(timespec='microseconds')}+00:00"}
-
-
 def stamped(moment: datetime) -> dict[str, str]:
     """A capture time (naive UTC of the lake) as it is sent."""
-    return _ts(moment)
+    return {TIME_COLUMN: f"{moment.isoformat(timespec='microseconds')}+00:00"}

@@ -41,7 +41,11 @@ class Hook(Protocol):
 
 
 class Keeper:
-    """Holds the lease of one collector. ``step`` is called by one thread; the rest by any."""
+    """Holds the lease of one collector. ``step`` is called by one thread; the rest by any.
+
+    Who records holds ``guard`` from looking for the lease until the event is in the spool, so that nothing comes into
+    it after it was destroyed.
+    """
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Keeper:
         self._hooks = tuple(hooks)
         self._backoff = backoff or Backoff(1.0, 30.0)
         self._lock = threading.RLock()
+        self.guard = threading.RLock()
         self._next = clocks.boot()
         self._installed: list[Hook] = []
         self._halting = self._stopped = False
@@ -180,12 +185,13 @@ class Keeper:
 
     def _ended(self, reason: str) -> None:
         self._remove()
-        self.leases.end()
-        self._spool.state.leases = []
-        self._spool.change()
-        if not self._settings.keep:
-            self._spool.destroy(reason)
-        self._spool.sync()
+        with self.guard:
+            self.leases.end()
+            self._spool.state.leases = []
+            self._spool.change()
+            if not self._settings.keep:
+                self._spool.destroy(reason)
+            self._spool.sync()
         sys.audit("lake.step", "collector.lease_ended")
         self.on_change()
 

@@ -33,6 +33,10 @@ class Leases:
         newest = self.newest
         return newest if newest is not None and newest.held.live(clock) else None
 
+    def holds(self, lease: str) -> bool:
+        """Whether recording under a lease was not ended."""
+        return any(one.id == lease for one in self._all)
+
     def add(self, lease: Lease) -> None:
         """One more. Earlier ones stay while there is no gap between them."""
         newest = self.newest

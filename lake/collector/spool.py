@@ -144,6 +144,12 @@ class Spool:
             self.state.totals[reason] += events
             self._dirty = True
 
+    def mark(self, marks: Mapping[str, Any]) -> None:
+        """Set cursors with which no event came."""
+        with self._lock:
+            self.state.marks.update(marks)
+            self._dirty = True
+
     def tally(self, name: str, amount: int) -> None:
         """Add to a total that no header tells."""
         with self._lock:

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import ijson
 import pyarrow as pa
@@ -21,37 +19,13 @@ from lake.clear.landing.readers.convert import Rows, from_rows
 from lake.clear.landing.readers.inputs import Input
 from lake.clear.landing.readers.json_tree import Tree
 from lake.errors import MalformedInputError, UsageError
+from lake.rules.activitywatch import KINDS, fields_of, milliseconds
 from lake.rules.contract import Contract
 from lake.rules.model import EMPLOYEE_COLUMN, TIME_COLUMN, TYPE_COLUMN
 
 Event = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One type of bucket: the event type that it becomes and the fields that its data becomes."""
-
-    type: str
-    fields: dict[str, str]
-
-
-WEB = "web.tab.current"
-KINDS = {
-    "currentwindow": Kind("window_focus", {"app": "app", "title": "window_title"}),
-    "afkstatus": Kind("afk", {"status": "status"}),
-    WEB: Kind("url_visit", {}),
-    "os.hid.input": Kind(
-        "input_counts",
-        {
-            "presses": "presses",
-            "clicks": "clicks",
-            "deltaX": "delta_x",
-            "deltaY": "delta_y",
-            "scrollX": "scroll_x",
-            "scrollY": "scroll_y",
-        },
-    ),
-}
 _SHAPE = 'expected {"buckets": {name: {"type": ..., "events": [...]}}}, type before events'
 """Said with every complaint about the form of an export."""
 
@@ -98,48 +72,32 @@ class ActivityWatchSource:
         if kind is None:
             self.dropped["activitywatch:unknown_bucket_type"] += 1
             return None
-        data = dict(event["data"])
+        reason, fields, unknown = fields_of(bucket or "", event["data"])
+        if reason:
+            self.dropped[f"activitywatch:{reason}"] += 1
+            return None
         row: Event = {
             EMPLOYEE_COLUMN: self._source.options.employee,
             TIME_COLUMN: event.get("timestamp"),
             TYPE_COLUMN: kind.type,
             "seq": event.get("id"),
             "duration_ms": self._milliseconds(event.get("duration"), number),
+            **fields,
         }
-        if bucket == WEB:
-            reason, row["url_host"] = _host(data.pop("url", None), data.pop("incognito", None))
-            if reason:
-                self.dropped[f"activitywatch:{reason}"] += 1
-                return None
-        for key, field in kind.fields.items():
-            row[field] = data.pop(key, None)
-        row.update((f"data.{key}", True) for key, value in data.items() if value is not None)
+        row.update((f"data.{key}", True) for key in unknown)
         return row
 
     def _milliseconds(self, seconds: Any, number: int) -> int | None:
-        if seconds is None:
-            return None
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
-            raise self._misfit(number, "duration_ms", "a duration in seconds is expected")
-        return round(seconds * 1000)
+        try:
+            return milliseconds(seconds)
+        except ValueError:
+            raise self._misfit(number, "duration_ms", "a duration in seconds is expected") from None
 
     def _misfit(self, number: int, field: str, expected: str) -> MalformedInputError:
         return Rows(self._source, (number,), "event").misfit(0, field, expected)
 
     def _batch(self, numbers: list[int], rows: list[Event]) -> pa.RecordBatch:
         return from_rows(Rows(self._source, numbers, "event"), rows, self._contract)
-
-
-def _host(url: Any, incognito: Any) -> tuple[str, str | None]:
-    """Why a visit is left out, or "", and the host. A tab that does not say that it is not private is private."""
-    if incognito is not False:
-        return "incognito", None
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else None
-        host = parts.hostname if parts and parts.scheme in {"http", "https"} else None
-    except ValueError:
-        host = None
-    return ("", host) if host else ("not_web", None)
 
 
 def _events(tree: Tree) -> Iterator[tuple[str | None, Any]]:
