@@ -101,13 +101,19 @@ class ActivityWatchBridge:
                 del spool.state.marks[name]
         mark = {"offset": offset, "boot": clocks.boot_id(), "trusted": self._trusted.isoformat()}
         spool.mark({_CLOCK: mark})
+        if not same:
+            spool.sync()
         self._now = now
         return now.replace(tzinfo=UTC) - wall
 
     def _bucket(self, bucket: AwBucket, shift: timedelta) -> int:
         name = f"{DROPPED}:{bucket.id}"
         saved = self._collector.spool.state.marks.get(name)
-        cursor = decode_cursor(saved) if saved else Cursor(self._collector.clocks.wall() - LATE)
+        if saved is None:
+            saved = Cursor(self._collector.clocks.wall() - LATE).encode()
+            self._collector.spool.mark({name: saved})
+            self._collector.spool.sync()
+        cursor = decode_cursor(saved)
         events = self._server.events(bucket.id, cursor.start())
         count = 0
         # The newest may still grow, and nothing shows that it does not.

@@ -136,14 +136,14 @@ class AwServer:
             connection.request("GET", path, headers={"Accept": "application/json"})
             response = connection.getresponse()
             content = response.read(LARGEST_ANSWER + 1)
+            if response.length:
+                raise http.client.IncompleteRead(b"")  # cut off, or too long
         except (OSError, http.client.HTTPException):
             raise UnavailableError("aw-server does not answer", hint=_HINT) from None
         finally:
             connection.close()
         if response.status != 200:
             raise UnavailableError(f"aw-server answered {response.status}", hint=_HINT)
-        if len(content) > LARGEST_ANSWER:
-            raise _malformed("its answer, for its length,")
         try:
             return json.loads(content)
         except (ValueError, RecursionError):

@@ -70,6 +70,8 @@ class Client:
             connection.request(method, path, body, {**self._credential(), **(headers or {})})
             response = connection.getresponse()
             content = response.read(LARGEST_ANSWER + 1)
+            if response.length:
+                raise http.client.IncompleteRead(b"")  # cut off, or too long
             after = response.headers.get("Retry-After", "")
         except (OSError, http.client.HTTPException, ValueError) as error:
             what = "its certificate is not trusted" if isinstance(error, ssl.SSLCertVerificationError) else "no answer"
