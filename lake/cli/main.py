@@ -25,6 +25,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         audit,
         backup,
         break_glass,
+        collect,
         collection,
         contracts,
         datasets,
@@ -54,7 +55,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
     administration = (keys, backup, store, serve, dev, tokens, synth)
-    collecting = (contracts, collection, devices, freezing)
+    collecting = (contracts, collection, devices, freezing, collect)
     for module in (lakes, datasets, ingest, policies, exposure, break_glass, *collecting, *asking, *administration):
         module.register(subparsers)
     if extended:

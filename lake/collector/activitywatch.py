@@ -69,6 +69,12 @@ class ActivityWatchBridge:
         self._hosts = frozenset(hosts)
         self._trusted = self._now = datetime.max  # noqa: DTZ901 - capture times are naive UTC
 
+    @property
+    def problem(self) -> str:
+        """What keeps the collector from a lease or from sending, for whoever watches; "" if nothing does."""
+        collector = self._collector
+        return collector.keeper.problem or collector.sender.problem or collector.failure
+
     def step(self) -> int:
         """Take what is closed and may be recorded; gives how many events that were.
 
