@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,6 +131,3 @@ def crash(collector: Collector) -> None:
 def naive(moment: datetime) -> datetime:
     """As rows have it."""
     return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-Condition = Callable[[], bool]
