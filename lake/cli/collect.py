@@ -82,9 +82,9 @@ def _activitywatch(arguments: argparse.Namespace) -> int:
         raise UsageError("--every takes 0.1 to 3600 seconds")
     server = AwServer(arguments.server)
     ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
     with Collector(_settings(arguments)) as collector:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ending.set())
         document = {"ready": True, "process": os.getpid(), "device": collector.settings.device}
         print(json.dumps(document) if arguments.json else "collecting; 'lake collect stop' ends it", flush=True)
         _bridge(ActivityWatchBridge(server, collector, arguments.host), arguments.every, ending)
