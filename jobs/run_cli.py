@@ -45,6 +45,15 @@ def register(commands: Any) -> None:
     status.add_argument("name", metavar="NAME", nargs="?", help="runs of this job only")
     status.add_argument("--last", type=int, default=20, metavar="N", help="how many (default: 20)")
     status.set_defaults(run=_status)
+    abandon = args.command(
+        commands,
+        "abandon",
+        "give up a run that was cut off, if no item of it is half done",
+        "lake jobs abandon retention --yes",
+    )
+    abandon.add_argument("name", metavar="NAME")
+    abandon.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
+    abandon.set_defaults(run=_abandon)
     daemon = args.command(
         commands,
         "daemon",
@@ -189,6 +198,21 @@ def _status(arguments: argparse.Namespace) -> int:
     rows = [one | {"done": one["counts"].get("done", 0), "failed": one["counts"].get("failed", 0)} for one in documents]
     columns = ("id", "job", "state", "items", "done", "failed", "started", "updated")
     emit(documents, table(rows, columns), as_json=arguments.json)
+    return 0
+
+
+def _abandon(arguments: argparse.Namespace) -> int:
+    from jobs.runner.registry import known  # noqa: PLC0415
+    from jobs.runner.run import Runner  # noqa: PLC0415
+
+    known(arguments.name)
+    with args.open_lake(arguments) as lake:
+        runner = Runner(lake.home)
+        run = runner.abandon(arguments.name, lake.actor) if arguments.yes else runner.journal.unfinished(arguments.name)
+    what = "nothing is unfinished" if run is None else f"{run.id}: {run.state}"
+    text = what if arguments.yes or run is None else f"{what}; nothing was changed, --yes gives it up"
+    document = {"run": run_document(run) if run else None, "changed": bool(arguments.yes and run)}
+    emit(document, text, as_json=arguments.json)
     return 0
 
 

@@ -22,8 +22,8 @@ from lake.sealed.catalog.leases import Lease, check_lease
 from lake.sealed.catalog.rows import microseconds
 from lake.sealed.catalog.tables import job_items, job_runs
 
-RUNNING, DONE, INCOMPLETE = "running", "done", "incomplete"
-"""States of a run: not ended; every item done; ended, and some items failed."""
+RUNNING, DONE, INCOMPLETE, ABANDONED = "running", "done", "incomplete", "abandoned"
+"""States of a run: not ended; every item done; ended, and some items failed; given up by somebody."""
 WAITING, ITEM_DONE, FAILED = "waiting", "done", "failed"
 PAGE = 500
 KEPT_RUNS = 50
@@ -151,14 +151,14 @@ class RunJournal:
             connection.execute(job_runs.update().where(job_runs.c.id == run.id), values)
             return _run(connection.execute(sa.select(job_runs).where(job_runs.c.id == run.id)).one())
 
-    def close(self, run: Run, lease: Lease, more: Mapping[str, Any]) -> Run:
-        """The run has ended."""
+    def close(self, run: Run, lease: Lease, more: Mapping[str, Any], *, abandoned: bool = False) -> Run:
+        """The run has ended, or was given up."""
         with self._database.writing() as connection:
             check_lease(connection, lease)
             detail = decoded(
                 connection.execute(sa.select(job_runs.c.detail).where(job_runs.c.id == run.id)).scalar_one()
             )
-            state = INCOMPLETE if detail.get("counts", {}).get(FAILED) else DONE
+            state = ABANDONED if abandoned else INCOMPLETE if detail.get("counts", {}).get(FAILED) else DONE
             values = {"state": state, "detail": encoded(detail | dict(more)), "updated_at": self._now()}
             connection.execute(job_runs.update().where(job_runs.c.id == run.id), values)
             return _run(connection.execute(sa.select(job_runs).where(job_runs.c.id == run.id)).one())

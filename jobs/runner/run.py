@@ -25,6 +25,7 @@ from jobs.runner.work import Item, Job, Plan, Run, Step
 from keys.errors import KeysError
 from lake.errors import LakeError, LeaseHeldError, LeaseLostError, UnavailableError, UsageError
 from lake.gateway.home import Home
+from lake.gateway.recorder import Actor
 from lake.sealed.catalog.leases import Lease, Leases, holder_of
 
 JOB_RUN = "job.run"
@@ -102,6 +103,21 @@ class Runner:
         options.log("run.ended", job=job.name, run=done.id, state=done.state, counts=done.counts)
         return done
 
+    def abandon(self, job: str, actor: Actor) -> Run | None:
+        """Give up a run that was cut off, if no item of it is half done; None if there is none.
+
+        Raises:
+            UsageError: an item is: finish it.
+        """
+        with self._alone(job) as lease:
+            run = self.journal.unfinished(job)
+            if run is None:
+                return None
+            if any(noted for _, _, noted in self.journal.items(run, j.WAITING)):
+                raise UsageError("an item of this run is half done", hint="run the job again: it goes on where it was")
+            self._home.recorder.record(JOB_RUN, actor, {"step": "abandon", "job": job, "run": run.id})
+            return self.journal.close(run, lease.lease, {}, abandoned=True)
+
     def _run(self, job: Job, planned: Plan | None, lease: _Alive) -> Run:
         unfinished = self.journal.unfinished(job.name)
         plan = self.journal.plan_of(unfinished) if unfinished else planned or job.plan()
@@ -110,6 +126,7 @@ class Runner:
                 "an unfinished run has another plan" if unfinished else "the plan is not the one that was named",
                 hint="run the job without a plan's hash to finish it" if unfinished else "plan again, and compare",
             )
+        job.admit(plan)
         run = unfinished or self.journal.begin(plan, lease.lease)
         sys.audit("lake.step", "job.begun")
         job.begin(run)

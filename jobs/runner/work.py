@@ -148,11 +148,18 @@ class Job(ABC):
             LakeError, KeysError: nothing of it is half done for a reader.
         """
 
-    def begin(self, run: Run) -> None:  # noqa: B027 - most jobs have nothing to refuse
-        """Before the first item, and again whenever a run is resumed: refuse here what may not be done.
+    def admit(self, plan: Plan) -> None:  # noqa: B027 - most jobs have nothing to refuse
+        """Before a run begins or goes on: refuse here what may not be done.
 
         Raises:
-            LakeError: the run does not begin or go on.
+            LakeError: it does not begin or go on.
+        """
+
+    def begin(self, run: Run) -> None:  # noqa: B027 - most jobs need nothing
+        """Before the first item, and again whenever a run is resumed.
+
+        Raises:
+            LakeError: the run does not go on.
         """
 
     def finish(self, run: Run) -> Mapping[str, Any]:  # noqa: ARG002 - of most jobs nothing is kept
