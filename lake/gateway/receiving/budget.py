@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from types import TracebackType
 
-from lake.gateway.flight.failures import BusyError
+from lake.gateway.receiving.failures import FullError
 from lake.gateway.receiving.limits import ReceivingLimits
 
 
@@ -24,13 +24,13 @@ class Budget:
         """Room for one batch of a device, with as many bytes as it says it has.
 
         Raises:
-            BusyError: there is none now.
+            FullError: there is none now.
         """
         with self._state:
             if self._each[device] >= self._limits.uploads_each:
-                raise BusyError("the device has too many batches under way", hint="wait for one to end")
+                raise FullError("the device has too many batches under way", hint="wait for one to end")
             if self._uploads >= self._limits.uploads:
-                raise BusyError("too many batches are under way", hint="send it again in a moment")
+                raise FullError("too many batches are under way", hint="send it again in a moment")
             self._take(expected)
             self._uploads += 1
             self._each[device] += 1
@@ -40,7 +40,7 @@ class Budget:
         """Room for more bytes.
 
         Raises:
-            BusyError: there is none now.
+            FullError: there is none now.
         """
         with self._state:
             self._take(size)
@@ -74,7 +74,7 @@ class Budget:
 
     def _take(self, size: int) -> None:
         if self._bytes + size > self._limits.buffered:
-            raise BusyError("too many bytes are under way", hint="send it again in a moment")
+            raise FullError("too many bytes are under way", hint="send it again in a moment")
         self._bytes += size
 
 
@@ -97,7 +97,7 @@ class Upload:
         """So many bytes more have come.
 
         Raises:
-            BusyError: there is no room for more than were expected.
+            FullError: there is no room for more than were expected.
         """
         more = max(0, self._used + size - self._size)
         if more:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,7 +175,9 @@ class Desk:
         )
         report = self._ingest.acting(device_actor(device)).land(delivery)
         status = "landed" if report.status == "landed" else ALREADY
+        sys.audit("lake.step", "receiving.landed")
         entry = self._record(admitted, report, status, door)
+        sys.audit("lake.step", "receiving.recorded")
         self.metrics.acknowledged(status, report.rows if status == "landed" else 0)
         fresh = status == "landed"
         receipt = {

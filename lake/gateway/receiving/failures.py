@@ -19,7 +19,7 @@ from lake.errors import (
     UnavailableError,
     UsageError,
 )
-from lake.gateway.flight.failures import BusyError, Failure, failure
+from lake.gateway.flight.failures import Failure, failure
 
 _AGAIN = 5
 _SHOWN = frozenset({"mark", "reason", "line", "row", "field"})
@@ -43,6 +43,12 @@ class UnsupportedError(UsageError):
     """A body is of a type or an encoding that is not taken."""
 
     code = "unsupported"
+
+
+class FullError(UnavailableError):
+    """There is no room for one batch more now."""
+
+    code = "busy"
 
 
 class StoppingError(UnavailableError):
@@ -78,12 +84,12 @@ _STATUS: tuple[tuple[type[LakeError], http.HTTPStatus], ...] = (
     (TooLargeError, http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (TooSlowError, http.HTTPStatus.REQUEST_TIMEOUT),
     (UnsupportedError, http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    (BusyError, http.HTTPStatus.TOO_MANY_REQUESTS),
+    (FullError, http.HTTPStatus.TOO_MANY_REQUESTS),
     (UnavailableError, http.HTTPStatus.SERVICE_UNAVAILABLE),
     (BatchRefusedError, http.HTTPStatus.UNPROCESSABLE_ENTITY),
     (UsageError, http.HTTPStatus.BAD_REQUEST),
 )
-_FOR_COLLECTORS = (BatchRefusedError, TooSlowError, StoppingError, GoneError)
+_FOR_COLLECTORS = (BatchRefusedError, TooSlowError, FullError, StoppingError, GoneError)
 """Errors about the request itself, beside those of the query gateway. Of others the log alone has the text."""
 
 

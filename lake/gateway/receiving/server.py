@@ -22,6 +22,8 @@ from lake.gateway.receiving.requests import PEER
 from lake.gateway.receiving.tls import server_context
 
 _BACKLOG = 512
+_FAREWELL_S = 1.0
+"""Seconds for a client to say that it has heard the end of TLS."""
 
 
 class _Connection(H11Protocol):
@@ -92,15 +94,21 @@ class _Uvicorn(uvicorn.Server):
         await self.lifespan.startup()
         self.servers = []
         loop = asyncio.get_running_loop()
+        patience = {"ssl_handshake_timeout": self._limits.handshake_s, "ssl_shutdown_timeout": _FAREWELL_S}
         for place, context in self._places:
-            patience = None if context is None else self._limits.handshake_s
+            given: dict[str, Any] = {} if context is None else patience
             self.servers.append(
-                await loop.create_server(
-                    self._connection, sock=place, ssl=context, backlog=_BACKLOG, ssl_handshake_timeout=patience
-                )
+                await loop.create_server(self._connection, sock=place, ssl=context, backlog=_BACKLOG, **given)
             )
         self.started = True
         self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, wait for answers, and close what is left."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     def _connection(self) -> asyncio.Protocol:
         kind: Any = self.config.http_protocol_class
