@@ -16,6 +16,7 @@ from lake.collector.answers import Lease
 from lake.collector.aw_server import AwBucket, AwEvent, AwServer
 from lake.collector.check import UNKNOWN_FIELD
 from lake.collector.collector import Collector, stamped
+from lake.errors import LakeError, MalformedInputError, UnavailableError
 from lake.rules.activitywatch import KINDS, fields_of, milliseconds
 from lake.rules.model import TYPE_COLUMN
 
@@ -79,18 +80,23 @@ class ActivityWatchBridge:
         """Take what is closed and may be recorded; gives how many events that were.
 
         Raises:
-            UnavailableError, MalformedInputError: of the server; nothing of that bucket was taken, and the next step
-                begins where this one did.
+            UnavailableError, MalformedInputError: of the server; of that bucket nothing was taken, and the next step
+                begins where this one did. Other buckets were looked at all the same.
         """
         lease = self._collector.keeper.live()
         if lease is None:
             return 0
         shift = self._shift(lease)
         hosts = self._hosts or {self._server.host()}
-        taken = 0
+        taken, failures = 0, list[LakeError]()
         for bucket in self._server.buckets():
             if bucket.host in hosts and bucket.type in KINDS:
-                taken += self._bucket(bucket, shift)
+                try:
+                    taken += self._bucket(bucket, shift)
+                except (UnavailableError, MalformedInputError) as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
         return taken
 
     def _shift(self, lease: Lease) -> timedelta:
@@ -103,8 +109,7 @@ class ActivityWatchBridge:
         self._trusted = datetime.fromisoformat(known["trusted"]) if same else now
         if not same:
             # The cursors are of the wall clock as it was.
-            for name in [name for name in spool.state.marks if name.startswith(f"{DROPPED}:")]:
-                del spool.state.marks[name]
+            spool.unmark(f"{DROPPED}:")
         mark = {"offset": offset, "boot": clocks.boot_id(), "trusted": self._trusted.isoformat()}
         spool.mark({_CLOCK: mark})
         if not same:

@@ -22,6 +22,9 @@ DEFAULT = "http://127.0.0.1:5600"
 PAGE = 500
 LARGEST_ANSWER = 16 * 1024 * 1024
 MOST_PAGES = 1000
+LONGEST = timedelta(days=3660)
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Beyond which an event is taken for garbage."""
 _HINT = "is aw-server running, and is this its address?"
 
 
@@ -172,8 +175,8 @@ def _event(value: Any) -> AwEvent:
         if type(number) is int and isinstance(data, dict) and type(duration) in {int, float}:
             length = timedelta(seconds=max(0.0, duration))
             begin = begin.replace(microsecond=begin.microsecond // 1000 * 1000)
-            _ = begin + length
-            return AwEvent(number, begin, length, data)
+            if length <= LONGEST and FIRST_YEAR <= begin.year <= LAST_YEAR:
+                return AwEvent(number, begin, length, data)
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
     raise _malformed("an event")

@@ -150,6 +150,12 @@ class Spool:
             self.state.marks.update(marks)
             self._dirty = True
 
+    def unmark(self, prefix: str) -> None:
+        """Forget the cursors whose names begin so."""
+        with self._lock:
+            self.state.marks = {name: mark for name, mark in self.state.marks.items() if not name.startswith(prefix)}
+            self._dirty = True
+
     def tally(self, name: str, amount: int) -> None:
         """Add to a total that no header tells."""
         with self._lock:

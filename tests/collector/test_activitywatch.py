@@ -220,6 +220,17 @@ def test_a_server_that_is_away_or_wrong_loses_nothing(desk: Desk) -> None:
     assert desk.rows() == [("one", 4), ("error", 4), ("garbage", 4), ("cut", 4)]
 
 
+def test_a_bucket_that_is_garbage_holds_up_no_other(desk: Desk) -> None:
+    desk.work("one", "two")
+    bad = desk.double.bucket("a-first", "afkstatus")
+    desk.double.insert(bad, desk.wall, 1e9, {"status": "afk"})
+    with pytest.raises(MalformedInputError):
+        desk.work("three")
+    with pytest.raises(MalformedInputError):
+        desk.work("four")
+    assert desk.rows() == [("one", 4), ("two", 4), ("three", 4)]
+
+
 def test_what_a_watcher_brings_late_is_taken_once(desk: Desk) -> None:
     desk.work("one", "two", "three")
     desk.double.insert(desk.window, desk.wall - timedelta(seconds=7), 1, {"app": "editor", "title": "late"})

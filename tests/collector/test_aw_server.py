@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lake.collector.aw_server import AwServer
+from lake.collector.aw_server import AwServer, _bucket, _event
 from lake.errors import LakeError, MalformedInputError, UnavailableError, UsageError
 from tests.collector.aw_double import AwDouble, serving
 
@@ -88,3 +90,25 @@ def test_buckets_and_host(double: AwDouble) -> None:
     assert (bucket.id, bucket.type, bucket.host) == ("b/1", "afkstatus", "other")
     double.insert("b/1", START, 1, {"status": "afk"})
     assert len(server.events("b/1", START - timedelta(seconds=1))) == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+TIMES = st.sampled_from(["2026-09-15T12:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "x", 5])
+
+
+@given(
+    value=st.fixed_dictionaries(
+        {},
+        optional={"id": JSON, "timestamp": TIMES | JSON, "duration": JSON, "data": st.just({"app": "x"}) | JSON},
+    )
+    | JSON
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_it_says_is_an_event_or_a_typed_error(value: Any) -> None:
+    for read in (_event, lambda one: _bucket("b", one)):
+        with suppress(MalformedInputError):
+            read(value)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import ssl
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from lake.collector import Collector
 from lake.collector.keeper import EXPIRED
+from lake.errors import UnavailableError
 from lake.rules.halt import Backlog, Scope, ScopeKind
 from tests.collector.lab import Lab, Listener, crash, focus, upload
 from tests.collector.spools import bytes_of
+from tests.gateway.receiving.site import DEVICES, wait_for
 
 
 def test_what_is_recorded_lands_once_and_is_signed_for(lab: Lab) -> None:
@@ -244,6 +249,71 @@ def test_a_contract_that_is_pinned_is_the_only_one(lab: Lab, tmp_path: Path) -> 
     assert "another contract" in other.keeper.problem
 
 
+def test_a_client_certificate_shows_who_it_is(lab: Lab) -> None:
+    own = lab.authority.issue("laptop-7.example")
+    shown = hashlib.sha256(ssl.PEM_cert_to_DER_cert(own.certificate.read_text())).hexdigest()
+    place = {"employee": DEVICES["ada-1"], "region": "eu", "team": "sales"}
+    lab.site.collection.devices.enrol(lab.site.lake.actor, "ada-1", **place, certificate=shown)
+    address = lab.site.receiving.addresses[1]
+    collector = lab.collector(server=address, token_file=None, certificate=own.certificate, key=own.key)
+    collector.keeper.step()
+    assert collector.record(focus(1))
+    upload(collector)
+    assert lab.site.numbers() == [1]
+    other = lab.authority.issue("elsewhere.example")
+    stranger = lab.collector(
+        server=address, token_file=None, certificate=other.certificate, key=other.key, folder=lab.folder / "other"
+    )
+    stranger.keeper.step()
+    assert not stranger.recording
+    assert not stranger.record(focus(2))
+
+
+def test_a_hook_that_fails_is_not_left_behind(lab: Lab) -> None:
+    class Failing(Listener):
+        def install(self) -> None:
+            super().install()
+            raise OSError("Marker-QX")
+
+    first, failing = Listener(), Failing()
+    collector = lab.collector(hooks=[first, failing])
+    collector.keeper.step()
+    assert not first.installed
+    assert not failing.installed
+    assert collector.keeper.problem == "a hook could not be installed"
+
+
+def test_nothing_comes_into_the_spool_after_the_lease_was_ended(lab: Lab) -> None:
+    """An event that was being recorded when the pause came is not left behind in the spool."""
+    collector = lab.collector()
+    collector.keeper.step()
+    lease = collector.keeper.live()
+    assert lease is not None
+    collector.keeper.halted(None)
+    assert not collector.append(lease, [{"type": "focus", "app": "Sent-QX", "ts": "2026-09-15T12:00:00+00:00"}])
+    assert collector.spool.waiting == 0
+
+
+def test_the_acknowledgement_is_repeated_until_it_is_heard(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = lab.collector()
+    collector.keeper.step()
+    lab.pass_(151)
+    lab.pause()
+
+    def away(_: int) -> None:
+        raise UnavailableError("away")
+
+    monkeypatch.setattr(collector.keeper._client, "acknowledge", away)
+    collector.keeper.step()
+    assert not collector.recording
+    assert not lab.site.entries("lease.acknowledge")
+    monkeypatch.undo()
+    lab.pass_(5)
+    collector.keeper.step()
+    assert lab.site.entries("lease.acknowledge")
+    assert collector.spool.state.acknowledged > 0
+
+
 def test_a_device_that_is_retired_stops_at_the_next_renewal(lab: Lab) -> None:
     collector = lab.collector()
     collector.keeper.step()
@@ -256,9 +326,6 @@ def test_a_device_that_is_retired_stops_at_the_next_renewal(lab: Lab) -> None:
 
 
 def test_with_threads_it_does_all_of_this_by_itself(lab: Lab) -> None:
-    from lake.collector import Collector
-    from tests.gateway.receiving.site import wait_for
-
     with Collector(lab.settings(batch_seconds=0.05, flush_seconds=0.05)) as collector:
         wait_for(lambda: collector.recording)
         for number in range(3):
