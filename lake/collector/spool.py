@@ -7,10 +7,10 @@ batch. What has landed, was refused for good or is destroyed is first written do
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
-import re
 import sys
 import threading
 from collections import Counter
@@ -19,19 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keys import envelope
-from keys.envelope import OVERHEAD
 from keys.errors import KeyIntegrityError
-from lake.collector.folder import Folder, replace_file, sealing_context
+from lake.collector import files
+from lake.collector.files import OpenBatch, Stored
+from lake.collector.folder import Folder, replace_file
 from lake.collector.state import State, decode
 from lake.errors import UsageError
 
 MIB = 1024 * 1024
 SMALLEST = MIB
 LARGEST_FRAME = 8 * MIB
-_NAME = re.compile(r"(\d{12})-([0-9a-f]{32})(?:-(\d+))?\.(open|batch)")
-_PREFIX = 8
-"""Before each frame: its length, and how many events are in it; u32be each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +46,6 @@ class Batch:
     rows: int
     header: Mapping[str, Any] = field(repr=False)
     body: bytes = field(repr=False)
-
-
-@dataclass(slots=True)
-class _Open:
-    """The batch that is being filled."""
-
-    number: int
-    lease: str
-    header: dict[str, Any]
-    file: Path
-    descriptor: int
-    length: int = 0
-    frames: int = 0
-    lines: list[str] = field(default_factory=list)
-    bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    number: int
-    lease: str
-    rows: int
-    file: Path
-    size: int
 
 
 class Spool:
@@ -95,9 +68,9 @@ class Spool:
         try:
             saved = self._folder.load_state()
             self.state = State() if saved is None else decode(saved)
-            self._open: _Open | None = None
+            self._open: OpenBatch | None = None
             self._dirty = saved is None
-            self._stored: dict[int, _Stored] = {}
+            self._stored: dict[int, Stored] = {}
             self._recover()
         except BaseException:
             self._folder.close()
@@ -123,15 +96,19 @@ class Spool:
             False if there is no room: nothing was taken, and the caller counts it.
         """
         content = {"rows": list(rows), "marks": dict(marks or {}), "keys": keys}
-        plain = _json(content)
+        plain = files.compact(content)
         with self._lock:
             # An event is three times in the balance: in the open batch, and compressed in the closed one.
             if self.size + 2 * len(plain) + 4096 > self._most or len(plain) > LARGEST_FRAME:
                 return False
-            if self._open is not None and self._open.lease != lease:
-                self.close_batch()
-            opened = self._open or self._begin(lease, dict(header))
-            if not self._write(opened, plain, len(rows)):
+            try:
+                if self._open is not None and self._open.lease != lease:
+                    self.close_batch()
+                opened = self._open or self._begin(lease, dict(header))
+                taken = opened.write(self._folder.make_lease_key(lease), plain, len(rows))
+            except OSError:  # the disk is full, or worse
+                taken = False
+            if not taken:
                 return False
             sys.audit("lake.step", "spool.appended")
             self._count(opened, content)
@@ -183,7 +160,7 @@ class Spool:
     def filling(self) -> tuple[int, int]:
         """Events and bytes of them in the open batch."""
         with self._lock:
-            return (len(self._open.lines), self._open.bytes) if self._open else (0, 0)
+            return (len(self._open.lines), self._open.size) if self._open else (0, 0)
 
     def change(self) -> None:
         """Say that the state was changed, so that it is saved."""
@@ -275,41 +252,25 @@ class Spool:
             self.sync()
             self._folder.close()
 
-    def _begin(self, lease: str, header: dict[str, Any]) -> _Open:
-        self._folder.make_lease_key(lease)
+    def _begin(self, lease: str, header: dict[str, Any]) -> OpenBatch:
+        key = self._folder.make_lease_key(lease)
         self.state.number += 1
-        number = self.state.number
-        header["batch"] = f"{self.state.spool}-{number}"
-        file = self._folder.batches / f"{number:012d}-{lease}.open"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        opened = _Open(number, lease, header, file, os.open(file, flags, 0o600))
+        header["batch"] = f"{self.state.spool}-{self.state.number}"
+        opened = files.create_open(self._folder.batches, self.state.number, lease, header)
         self._open = opened
         sys.audit("lake.step", "spool.opened")
-        self._write(opened, _json(header), 0)
+        if not opened.write(key, files.compact(header), 0):
+            # Nothing that would follow could be sent.
+            self._open = None
+            os.close(opened.descriptor)
+            opened.file.unlink()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._dirty = True
         return opened
 
-    def _write(self, opened: _Open, plain: bytes, rows: int) -> bool:
-        """Add a frame; what a full disk left of it is cut off again."""
-        key = self._folder.make_lease_key(opened.lease)
-        blob = envelope.seal(key, plain, sealing_context("frame", opened.number, opened.frames, rows))
-        frame = len(blob).to_bytes(4, "big") + rows.to_bytes(4, "big") + blob
-        try:
-            written = os.write(opened.descriptor, frame)
-        except OSError:
-            written = 0
-        if written < len(frame):
-            os.ftruncate(opened.descriptor, opened.length)
-            return False
-        opened.length += len(frame)
-        opened.frames += 1
-        return True
-
-    def _count(self, opened: _Open, content: Mapping[str, Any]) -> None:
+    def _count(self, opened: OpenBatch, content: Mapping[str, Any]) -> None:
         for row in content["rows"]:
-            line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-            opened.lines.append(line)
-            opened.bytes += len(line)
+            opened.add(row)
         state = self.state
         state.at = (opened.number, opened.frames)
         state.events += len(content["rows"])
@@ -318,39 +279,33 @@ class Spool:
         state.marks.update(content["marks"])
         self._dirty = True
 
-    def _store(self, opened: _Open) -> None:
+    def _store(self, opened: OpenBatch) -> None:
         """Write the closed batch, with the state as it is after it."""
-        rows = len(opened.lines)
-        times = sorted(json.loads(line)["ts"] for line in opened.lines)
+        rows = [json.loads(line) for line in opened.lines]
+        times = sorted(row["ts"] for row in rows)
         told, self.state.untold = self.state.untold, Counter()
         header = {
             **opened.header,
             "captured": [times[0], times[-1]],
-            "seq": [self.state.events - rows + 1, self.state.events],
+            "seq": [self.state.events - len(rows) + 1, self.state.events],
             "filter": {"rules": "", "dropped": dict(told)},
-            "types": sorted({json.loads(line)["type"] for line in opened.lines}),
+            "types": sorted({row["type"] for row in rows}),
         }
         self.state.revision += 1
         body = gzip.compress("".join(f"{line}\n" for line in opened.lines).encode(), mtime=0)
-        head = _json({"header": header, "state": self.state.encode().decode()})
         key = self._folder.make_lease_key(opened.lease)
-        plain = len(head).to_bytes(4, "big") + head + body
-        blob = envelope.seal(key, plain, sealing_context("batch", opened.number, rows))
-        file = self._folder.batches / f"{opened.number:012d}-{opened.lease}-{rows}.batch"
-        replace_file(file, blob)
+        blob = files.seal_batch(key, opened.number, len(rows), header=header, state=self.state.encode(), body=body)
+        file = files.closed_file(self._folder.batches, opened.number, opened.lease, len(rows))
+        try:
+            replace_file(file, blob)
+        except OSError:
+            self.state.untold = told
+            raise
         sys.audit("lake.step", "spool.stored")
-        self._stored[opened.number] = _Stored(opened.number, opened.lease, rows, file, len(blob))
+        self._stored[opened.number] = Stored(opened.number, opened.lease, len(rows), file, len(blob))
 
-    def _read(self, stored: _Stored) -> tuple[dict[str, Any], bytes, bytes]:
-        """Header, body and the state after a closed batch."""
-        key = self._folder.lease_key(stored.lease)
-        if key is None:
-            raise KeyIntegrityError("the key of a batch was destroyed")
-        context = sealing_context("batch", stored.number, stored.rows)
-        plain = envelope.unseal(key, stored.file.read_bytes(), context)
-        cut = 4 + int.from_bytes(plain[:4], "big")
-        head = json.loads(plain[4:cut])
-        return head["header"], plain[cut:], head["state"].encode()
+    def _read(self, stored: Stored) -> tuple[dict[str, Any], bytes, bytes]:
+        return files.open_batch(self._folder.lease_key(stored.lease), stored)
 
     def _save(self) -> None:
         self.state.revision += 1
@@ -358,7 +313,7 @@ class Spool:
         self._dirty = False
         sys.audit("lake.step", "spool.saved")
 
-    def _lose(self, stored: _Stored) -> None:
+    def _lose(self, stored: Stored) -> None:
         """A file that does not open, for it was changed or its key is gone."""
         self.state.untold["spool.damaged"] += stored.rows
         self.finish([stored.number], {"spool.damaged": stored.rows})
@@ -375,15 +330,15 @@ class Spool:
         """Take up what an earlier process left, whenever it ended."""
         opens: list[tuple[int, str, Path]] = []
         for file in sorted(self._folder.batches.iterdir()):
-            match = _NAME.fullmatch(file.name)
-            if match is None or int(match[1]) in self.state.done:
+            found = files.named(file)
+            if found is None or found[0] in self.state.done:
                 file.unlink()
                 continue
-            number, lease = int(match[1]), match[2]
-            if match[4] == "open":
+            number, lease, rows = found
+            if rows is None:
                 opens.append((number, lease, file))
             else:
-                self._stored[number] = _Stored(number, lease, int(match[3] or 0), file, file.stat().st_size)
+                self._stored[number] = Stored(number, lease, rows, file, file.stat().st_size)
         self._adopt_newest()
         self.state.done = []
         for number, lease, file in opens:
@@ -410,28 +365,18 @@ class Spool:
         """Close a batch that was open when its process ended; what stands after a torn frame is cut off."""
         content, counted = file.read_bytes(), self.state.at
         key = self._folder.lease_key(lease)
-        opened: _Open | None = None
-        place, index = 0, 0
-        while place + _PREFIX <= len(content):
-            length, rows = (int.from_bytes(content[place + at : place + at + 4], "big") for at in (0, 4))
-            end = place + _PREFIX + length
-            if end > len(content) or length < OVERHEAD:
-                break
-            try:
-                blob, context = content[place + _PREFIX : end], sealing_context("frame", number, index, rows)
-                frame = json.loads(envelope.unseal(key, blob, context)) if key is not None else None
-            except KeyIntegrityError:
-                frame = None
-            if frame is None or (index and opened is None):
-                self._count_damaged(rows)
-            elif index == 0:
-                opened = _Open(number, lease, frame, file, os.open(file, os.O_RDWR | os.O_CLOEXEC))
-            elif opened is not None:
-                opened.frames = index + 1
-                self._recount(opened, frame, known=counted[0] == number and index < counted[1])
-            place, index = end, index + 1
-        if place < len(content):
-            # Half a frame: nobody was told that it was taken.
+        opened: OpenBatch | None = None
+        for frame in files.read_frames(content, key, number):
+            if frame.content is None or (frame.index and opened is None):
+                self._count_damaged(frame.rows)
+            elif opened is None:
+                opened = OpenBatch(number, lease, frame.content, file, os.open(file, os.O_RDWR | os.O_CLOEXEC))
+            else:
+                opened.frames = frame.index + 1
+                known = counted[0] == number and frame.index < counted[1]
+                self._recount(opened, frame.content, known=known)
+        if files.is_torn(content):
+            # Nobody was told that it was taken.
             self.state.totals["spool.torn"] += 1
         if opened is not None:
             self._open = opened
@@ -442,14 +387,10 @@ class Spool:
             self.state.untold["spool.damaged"] += rows
             self.state.totals["spool.damaged"] += rows
 
-    def _recount(self, opened: _Open, frame: Mapping[str, Any], *, known: bool) -> None:
+    def _recount(self, opened: OpenBatch, frame: Mapping[str, Any], *, known: bool) -> None:
         if not known:
             self._count(opened, frame)
             return
         before = self.state.events, self.state.keys, self.state.totals["recorded"], dict(self.state.marks)
         self._count(opened, frame)
         self.state.events, self.state.keys, self.state.totals["recorded"], self.state.marks = before
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

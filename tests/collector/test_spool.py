@@ -120,6 +120,30 @@ def test_a_disk_that_is_full_takes_nothing_and_loses_nothing(tmp_path: Path, mon
     assert flat(drain(opened(tmp_path / "s"))) == [1, 3]
 
 
+def test_a_disk_that_is_full_when_a_batch_begins_or_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = opened(tmp_path / "s")
+    assert put(spool, 1)
+    spool.count("context.unlisted", 2)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lake.collector.spool.replace_file", full)
+    monkeypatch.setattr("lake.collector.folder.replace_file", full)
+    assert not put(spool, 2, lease=LEASES[1])
+    with pytest.raises(OSError, match="No space"):
+        spool.close_batch()
+    monkeypatch.undo()
+    assert put(spool, 3, lease=LEASES[1])
+    first = spool.first()
+    assert first is not None
+    assert first.header["filter"]["dropped"] == {"context.unlisted": 2}
+    monkeypatch.setattr("lake.collector.files.os.write", lambda _, content: len(content) - 1)
+    assert not put(spool, 4, lease=LEASES[2])
+    monkeypatch.undo()
+    assert flat(drain(spool)) == [1, 3]
+
+
 def test_another_key_opens_nothing_and_destroys_nothing(tmp_path: Path) -> None:
     spool = opened(tmp_path / "s")
     put(spool, 1)
