@@ -24,7 +24,9 @@ from lake.sealed.objects.provision_policies import IDENTITIES, Place
 
 STORE = "s3://telemetry/lake"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-SERVERS = ("openbao", "broker", "gateway")
+SERVERS = ("openbao", "broker", "gateway", "ingest")
+OPEN = frozenset({"gateway", "ingest"})
+"""Those that callers and devices reach by names of their own."""
 HOSTS = ("gateway-host", "ingest-host", "jobs-host", "operator-host")
 """Names in the certificates with which hosts show themselves to the broker; its peers file gives each a role."""
 TOKENS = ("openbao.broker.token", "openbao.operator.token", "openbao.administrator.token")
@@ -45,7 +47,7 @@ def make(folder: Path, names: Iterable[str] = (), *, store: str = STORE, owner: 
     """Make all of them in a new folder of mode 0700, each of mode 0600.
 
     Args:
-        names: by which callers reach the gateway, beside ``gateway`` and this machine's own.
+        names: by which callers reach the gateway and the ingest server, beside these words and this machine's own.
         store: whose users' credentials are made.
         owner: uid and gid of the files, which takes root.
 
@@ -101,7 +103,7 @@ def _fill(folder: Path, names: Sequence[str], store: str) -> None:
     write_credential(folder / f"{ADMINISTRATOR}.credentials", administrator)
     _write(folder / f"{ADMINISTRATOR}.user", administrator.access_key.encode())
     _write(folder / f"{ADMINISTRATOR}.password", administrator.secret_key.encode())
-    servers = {server: (server, *LOOPBACK, *(names if server == "gateway" else ())) for server in SERVERS}
+    servers = {server: (server, *LOOPBACK, *(names if server in OPEN else ())) for server in SERVERS}
     authority, issued = issue(servers, HOSTS, LIFETIME)
     _write(folder / CA, authority)
     for name, pair in issued.items():

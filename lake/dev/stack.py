@@ -1,4 +1,4 @@
-"""All of it: key service, store, database, broker and gateway; started in order, stopped in the reverse of it."""
+"""All of it: key service, store, database, broker, gateway, ingest server; started in order, stopped in reverse."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ class Stack:
         self._say("the lake is ready")
         self._broker()
         self._gateway()
+        if "ingest" in choices.ports:  # not in a folder from before there was one
+            self._ingest()
 
     def _prepare(self, documents: Path | None) -> None:
         state, choices = self._state, self._choices
@@ -99,6 +101,16 @@ class Stack:
             hosts.of_role(self._state, self._choices, "gateway"),
         )  # fmt: skip
 
+    def _ingest(self) -> None:
+        secrets, ports = self._state.secrets, self._choices.ports
+        self._lake(
+            "ingest",
+            ["--listen", f"127.0.0.1:{ports['ingest']}", "--metrics", f"127.0.0.1:{ports['ingest_health']}",
+             "--tls-cert", str(secrets / "ingest.pem"), "--tls-key", str(secrets / "ingest.key"),
+             "--grace", str(GRACE_SECONDS)],
+            hosts.of_role(self._state, self._choices, "ingest"),
+        )  # fmt: skip
+
     def _lake(self, name: str, options: list[str], environment: dict[str, str]) -> None:
         child = Child(
             f"the {name}",
@@ -123,6 +135,7 @@ class Stack:
         state, ports = self._state, self._choices.ports
         found: dict[str, Any] = {
             "gateway": f"grpc+tls://localhost:{ports['gateway']}",
+            **({"ingest": f"https://localhost:{ports['ingest']}"} if "ingest" in ports else {}),
             "ca": str(state.secrets / "ca.pem"),
             "health": f"http://127.0.0.1:{ports['health']}/readyz",
             "broker": f"tls:127.0.0.1:{ports['broker']}",

@@ -15,7 +15,18 @@ from typing import Any
 
 from lake.errors import IntegrityError, LakeError, UsageError
 
-PORTS = ("openbao", "openbao_cluster", "s3", "s3_metrics", "postgresql", "broker", "gateway", "health")
+PORTS = (
+    "openbao",
+    "openbao_cluster",
+    "s3",
+    "s3_metrics",
+    "postgresql",
+    "broker",
+    "gateway",
+    "health",
+    "ingest",
+    "ingest_health",
+)
 LOCAL, JUICEFS = "local", "juicefs"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 

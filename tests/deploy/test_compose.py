@@ -27,8 +27,8 @@ from lake.gateway.key_services import read_service
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
-OURS, ONE_SHOTS = "telemetry-lake:0.1.0", {"volumes", "init", "ingest", "operator", "keys"}
-TOOLS = {"ingest", "operator", "keys"}
+OURS, ONE_SHOTS = "telemetry-lake:0.1.0", {"volumes", "init", "files", "operator", "keys"}
+TOOLS = {"files", "operator", "keys"}
 KEY_PLANE = {"openbao", "broker", "init", "keys"}
 _PINNED = re.compile(
     r"[a-z./-]+:[A-Za-z0-9.-]*[0-9]+\.[0-9]+[A-Za-z0-9.-]*|[a-z./-]+:[A-Za-z0-9.-]+@sha256:[0-9a-f]{64}"
@@ -81,7 +81,7 @@ def test_compose_itself_reads_it(tmp_path: Path) -> None:
     if program is None:
         pytest.skip("docker-compose is not installed: apt-get install docker-compose")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LAKE_UID": "1234", "LAKE_GID": "2345"}
-    command = [program, "--file", str(FILE), "--profile", "ingest", "--profile", "operator", "config"]
+    command = [program, "--file", str(FILE), "--profile", "files", "--profile", "operator", "config"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     services = yaml.safe_load(done.stdout)["services"]
@@ -148,11 +148,12 @@ def test_who_holds_which_secret(compose: Compose) -> None:
     assert holders["keys.password"] == {"postgres", "broker", "init", "keys"}
     assert holders["minio.password"] == {"minio"}
     assert holders["reader.credentials"] == {"gateway", "init"}
-    assert holders["ingest.credentials"] == {"ingest", "init"}
-    for server in ("openbao", "broker", "gateway"):
+    assert holders["ingest.credentials"] == {"ingest", "files", "init"}
+    for server in ("openbao", "broker", "gateway", "ingest"):
         assert holders[f"{server}.key"] == {server}
-    for host in ("gateway", "ingest", "jobs", "operator"):
+    for host in ("gateway", "jobs", "operator"):
         assert holders[f"{host}-host.key"] == {host}
+    assert holders["ingest-host.key"] == {"ingest", "files"}
 
 
 def test_no_environment_holds_a_secret(compose: Compose) -> None:
@@ -168,13 +169,16 @@ def test_no_environment_holds_a_secret(compose: Compose) -> None:
 
 
 def test_what_is_reachable(compose: Compose) -> None:
-    """One port, on loopback unless somebody says otherwise; only those that must meet the key service."""
+    """Two ports, on loopback unless somebody says otherwise; only those that must meet the key service."""
     published = {name: service["ports"] for name, service in services(compose) if "ports" in service}
-    assert published == {"gateway": ["${LAKE_LISTEN:-127.0.0.1}:${LAKE_PORT:-8815}:8815"]}
+    assert published == {
+        "gateway": ["${LAKE_LISTEN:-127.0.0.1}:${LAKE_PORT:-8815}:8815"],
+        "ingest": ["${LAKE_LISTEN:-127.0.0.1}:${LAKE_INGEST_PORT:-8444}:8444"],
+    }
     networks = {name: set(service.get("networks", [])) for name, service in services(compose)}
     assert {name for name, joined in networks.items() if "key-plane" in joined} == KEY_PLANE
     assert networks["openbao"] == {"key-plane"}
-    assert {name for name, joined in networks.items() if "front" in joined} == {"gateway"}
+    assert {name for name, joined in networks.items() if "front" in joined} == {"gateway", "ingest"}
     assert {name for name, network in compose["networks"].items() if not network.get("internal")} == {"front"}
 
 
@@ -236,7 +240,7 @@ def test_the_commands_exist(compose: Compose) -> None:
         else:
             assert callable(parser.parse_args(words).run), name
         found += 1
-    assert found == 6
+    assert found == 7
 
 
 def test_the_documents_of_the_deployment_are_valid(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from lake.clock import Clock
 from lake.gateway.collection.service import Collection
 from tests import world as w
 from tests.gateway.receiving.site import NDJSON, digest, ndjson, pack
@@ -44,15 +45,15 @@ class Ready:
         return sorted(row["n"] for row in self.world.rows("SELECT n FROM events WHERE app = 'Sent-QX'"))
 
 
-def upload(world: World) -> Ready:
+def upload(world: World, clock: Clock = w.clock) -> Ready:
     """A device, a lease, and two rows of different sensitivity under it."""
-    now: datetime = w.NOW.replace(tzinfo=None)
+    now: datetime = clock().replace(tzinfo=None)
     rows = [
         w.row(ADA, now, "focus", app="Sent-QX", n=1),
         w.row(ADA, now, "say", app="Sent-QX", n=2, said="words"),
     ]
     body = ndjson(rows)
-    with world.open() as lake:
+    with world.open(clock=clock) as lake:
         collection = Collection(lake.home, lake.contracts)
         device = collection.devices.enrol(lake.actor, "ada-1", employee=ADA, region="eu", team="sales")
         token = collection.tokens.issue(lake.actor, "ada-1").text
