@@ -22,6 +22,8 @@ from lake.rules.model import TYPE_COLUMN
 
 LATE = timedelta(minutes=5)
 """How much older than the newest event taken one may be that its watcher brings later."""
+MOST_ROWS = 200
+"""Events taken in one step."""
 STEPPED = 2.0
 """Seconds by which the wall clock may drift between two looks; beyond, somebody has set it."""
 DROPPED = "activitywatch"
@@ -48,13 +50,21 @@ class Cursor:
 
     def encode(self) -> dict[str, Any]:
         """For the spool."""
-        return {"at": self.at.isoformat(), "taken": {str(one): begin.isoformat() for one, begin in self.taken.items()}}
+        return {"at": _number(self.at), "taken": {str(one): _number(begin) for one, begin in self.taken.items()}}
 
 
 def decode_cursor(saved: Mapping[str, Any]) -> Cursor:
     """A cursor as the spool has kept it."""
-    taken = {int(one): datetime.fromisoformat(begin) for one, begin in saved["taken"].items()}
-    return Cursor(datetime.fromisoformat(saved["at"]), taken)
+    return Cursor(_moment(saved["at"]), {int(one): _moment(begin) for one, begin in saved["taken"].items()})
+
+
+def _number(moment: datetime) -> int:
+    """Milliseconds since 1970, in which the server counts too."""
+    return round(moment.timestamp() * 1000)
+
+
+def _moment(number: int) -> datetime:
+    return datetime.fromtimestamp(number / 1000, UTC)
 
 
 class ActivityWatchBridge:
@@ -126,20 +136,29 @@ class ActivityWatchBridge:
             self._collector.spool.sync()
         cursor = decode_cursor(saved)
         events = self._server.events(bucket.id, cursor.start())
-        count = 0
+        count, rows = 0, list[dict[str, Any]]()
+        lease: Lease | None = None
+
+        def taken() -> bool:
+            """What was gathered under one lease and the cursor after it, in one step."""
+            marks = {name: cursor.encode()}
+            if lease is None or not rows:
+                self._collector.spool.mark(marks)
+                return True
+            # No room, or no lease any more; the rest is there still when there is.
+            return self._collector.append(lease, rows, marks)
+
         # The newest may still grow, and nothing shows that it does not.
         for event in self._new(events[:-1], cursor):
-            cursor = cursor.advanced(event)
-            marks = {name: cursor.encode()}
             made = self._row(bucket, event, shift)
-            if made is None:
-                self._collector.spool.mark(marks)
-                continue
-            if not self._collector.append(made[0], [made[1]], marks):
-                # No room, or no lease any more; it is there still when there is.
-                break
-            count += 1
-        return count
+            if made is not None and (made[0] is not lease or len(rows) >= MOST_ROWS):
+                if not taken():
+                    return count
+                count, lease, rows = count + len(rows), made[0], []
+            cursor = cursor.advanced(event)
+            if made is not None:
+                rows.append(made[1])
+        return count + len(rows) if taken() else count
 
     @staticmethod
     def _new(events: Iterable[AwEvent], cursor: Cursor) -> list[AwEvent]:

@@ -209,6 +209,33 @@ def test_killed_between_any_two_looks_nothing_is_lost_or_doubled(desk: Desk) -> 
     assert desk.rows() == [(name, 4) for name in names]
 
 
+def test_what_came_while_the_bridge_was_away_is_taken_in_few_steps(desk: Desk) -> None:
+    """Several leases' worth at once, each event under its own; dying in between takes none twice."""
+    for number in range(60):
+        for _ in range(10):
+            desk.lab.pass_(1)
+            desk.double.heartbeat(desk.window, desk.wall, {"app": "editor", "title": f"w{number:02}"}, 2.5)
+        desk.collector.keeper.step()
+    append, steps = desk.collector.spool.append, list[int]()
+
+    def dying(*arguments: Any, **options: Any) -> bool:
+        steps.append(len(arguments[2]))
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return append(*arguments, **options)
+
+    desk.collector.spool.append = dying  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        desk.bridge.step()
+    crash(desk.collector)
+    desk.start()
+    desk.collector.keeper.step()
+    desk.bridge.step()
+    assert desk.rows() == [(f"w{number:02}", 9) for number in range(59)]
+    assert steps[0] > 5
+    assert desk.collector.counts["batches"] >= 4
+
+
 def test_a_server_that_is_away_or_wrong_loses_nothing(desk: Desk) -> None:
     desk.work("one")
     for fault, error in (("error", UnavailableError), ("garbage", MalformedInputError), ("cut", UnavailableError)):
