@@ -71,6 +71,20 @@ def next_page(
     return [(row.kek_id, row.version) for row in old], old[-1].kek_id
 
 
+def next_version(keeper: Keeper, row: KekRow) -> int:
+    """Give one KEK its next version, whatever its state; commits with the former one are the caller's to refuse.
+
+    Returns:
+        The key epoch from which it wraps.
+
+    Raises:
+        KeyOperationError: it was changed meanwhile.
+    """
+    epoch = keeper.changes.add_kek_versions(_new_versions(keeper, [row], 0))
+    sys.audit("lake.step", "keys.keks-made")
+    return epoch
+
+
 def _new_versions(keeper: Keeper, old: Collection[KekRow], before: int) -> list[KekRow]:
     newest = {row.place: row for row in keeper.changes.buckets() if row.state.wraps}
     view = keeper.hierarchy.store.view_of_keks((), ())

@@ -33,6 +33,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
         devices,
         exposure,
         freezing,
+        holds,
         ingest,
         keys,
         lakes,
@@ -55,7 +56,7 @@ def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     asking = (query, sql, audit, report)
     administration = (keys, backup, store, serve, dev, tokens, synth)
-    collecting = (contracts, collection, devices, freezing, collect)
+    collecting = (contracts, collection, devices, freezing, holds, collect)
     for module in (lakes, datasets, ingest, policies, exposure, break_glass, *collecting, *asking, *administration):
         module.register(subparsers)
     if extended:

@@ -168,7 +168,7 @@ class Planner:
         if own is None:
             raise IntegrityError("a file names a contract version that is not there", hint="run 'lake doctor'")
         kept = Kept(dataset, sensitivity, version, moment(landed_at))
-        limits = rules.rules_of(self.retention, kept, {own, self._newest.get(dataset, own)})
+        limits = rules.rules_of(self.retention, kept, [own, self._newest.get(dataset, own)])
         return rules.cut(limits, kept.received, self.as_of)
 
     def _month_end(self, sensitivity: int, month: str) -> datetime:

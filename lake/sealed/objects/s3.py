@@ -223,15 +223,17 @@ class S3Store:
             head = self._call("head_object", key, VersionId=version).fields
         except LakeError:
             return
-        until = head.get("ObjectLockRetainUntilDate")
-        if head.get("ObjectLockLegalHoldStatus") == "ON":
-            why = "a legal hold is on it"
-        elif isinstance(until, datetime):
-            why = f"it is locked until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        else:
+        locked = head.get("ObjectLockRetainUntilDate")
+        until = f"{locked.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(locked, datetime) else ""
+        held = head.get("ObjectLockLegalHoldStatus") == "ON"
+        if not held and not until:
             return
+        why = "a legal hold is on it" if held else f"it is locked until {until}"
         raise ObjectRetainedError(
-            f"the object store does not delete {key}: {why}", hint="delete it when the store lets go of it"
+            f"the object store does not delete {key}: {why}",
+            hint="delete it when the store lets go of it",
+            until="" if held else until,
+            version=version,
         )
 
     def _get(self, key: str, **options: Any) -> Answer:
