@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -73,7 +73,6 @@ class Keeper:
         self._saying = Backoff(1.0, 60.0)
         self.checker: Checker | None = None
         self.problem = ""
-        self.on_change: Callable[[], None] = lambda: None
         if settings.contract is not None:
             self.checker = Checker(_pinned(settings.contract, settings))
         state, boot = spool.state, clocks.boot_id()
@@ -114,10 +113,10 @@ class Keeper:
             newest = self.leases.newest
             if newest is not None and (mark is None or newest.mark < mark):
                 self._ended(PAUSED)
+            self._halting = False
             if mark is not None:
                 self._acknowledge(mark)
             self._next = min(self._next, self._clocks.boot() + SOONEST)
-            self._halting = False
 
     def refused(self, lease: str) -> None:
         """The server turned a batch's lease down; if that is the one held, it is worth nothing."""
@@ -166,7 +165,6 @@ class Keeper:
         if lease.mark > self._spool.state.acknowledged:
             # Under this lease nothing is recorded that a pause up to its mark forbids.
             self._acknowledge(lease.mark)
-        self.on_change()
         now = self._clocks.boot()
         current = self.leases.newest or lease
         self._next = max(now + SOONEST, current.held.sent + current.held.seconds / 2)
@@ -184,16 +182,17 @@ class Keeper:
         self._next = self._clocks.boot() + (max(waits, AFTER_REFUSAL / 2) if answer.refused else waits)
 
     def _ended(self, reason: str) -> None:
-        self._remove()
         with self.guard:
             self.leases.end()
+        # Without the guard: a hook may wait here for what it is just recording, which is turned down by now.
+        self._remove()
+        with self.guard:
             self._spool.state.leases = []
             self._spool.change()
             if not self._settings.keep:
                 self._spool.destroy(reason)
             self._spool.sync()
         sys.audit("lake.step", "collector.lease_ended")
-        self.on_change()
 
     def _acknowledge(self, mark: int) -> None:
         """Said only after the hooks are gone; said again until the server has heard it."""
@@ -224,7 +223,10 @@ class Keeper:
 
     def _remove(self) -> None:
         while self._installed:
-            self._installed.pop().remove()
+            try:
+                self._installed.pop().remove()
+            except Exception:  # noqa: BLE001 - of others' making; what it still brings is turned down
+                self.problem = "a hook could not be removed"
 
     def _until(self) -> float:
         clock, times = self._clocks.boot(), [self._next]

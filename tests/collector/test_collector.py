@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -281,6 +282,44 @@ def test_a_hook_that_fails_is_not_left_behind(lab: Lab) -> None:
     assert not first.installed
     assert not failing.installed
     assert collector.keeper.problem == "a hook could not be installed"
+
+
+def test_a_hook_that_does_not_go_holds_up_no_pause(lab: Lab) -> None:
+    class Staying(Listener):
+        def remove(self) -> None:
+            raise RuntimeError("Marker-QX")
+
+    staying, other = Staying(), Listener()
+    collector = lab.collector(hooks=[other, staying])
+    collector.keeper.step()
+    assert collector.record(focus(1))
+    lab.pause()
+    upload(collector)
+    assert not other.installed
+    assert not collector.record(focus(2))
+    assert collector.spool.waiting == 0
+    assert lab.site.entries("lease.acknowledge")
+
+
+def test_a_hook_that_waits_for_its_last_event_does_not_hang(lab: Lab) -> None:
+    """What it brings while it is being removed is turned down."""
+
+    class Late(Listener):
+        def remove(self) -> None:
+            super().remove()
+            thread = threading.Thread(target=lambda: told.append(collector.record(focus(2))))
+            thread.start()
+            thread.join(30)
+            assert not thread.is_alive()
+
+    told: list[bool] = []
+    collector = lab.collector(hooks=[Late()])
+    collector.keeper.step()
+    lab.pause()
+    lab.pass_(151)
+    collector.keeper.step()
+    assert told == [False]
+    assert collector.spool.waiting == 0
 
 
 def test_nothing_comes_into_the_spool_after_the_lease_was_ended(lab: Lab) -> None:
