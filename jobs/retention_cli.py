@@ -60,12 +60,15 @@ def register(commands: Any) -> None:
         "check in this process what a purge has done, and certify it",
         "lake jobs retention verify --certificate purge.note",
     )
-    verify.add_argument("--run", dest="run_id", metavar="ID", help="which (default: the newest that has ended)")
-    verify.add_argument("--certificate", metavar="FILE", help="write the certificate here")
-    verify.add_argument(
-        "--copies-kept", type=int, metavar="DAYS", help="for how long copies of key service and database are kept"
+    certify = args.command(
+        commands,
+        "certify",
+        "check in this process what a purge or a shredding has done, and certify it",
+        "lake jobs certify --certificate shred.note",
     )
-    verify.set_defaults(run=_verify)
+    for parser in (verify, certify):
+        _certifying(parser)
+    _register_shred(commands)
     check = args.command(
         commands,
         "verify-certificate",
@@ -75,6 +78,42 @@ def register(commands: Any) -> None:
     check.add_argument("file", metavar="FILE")
     check.add_argument("--verifier-key", metavar="KEY", help="public key of the lake's log (default: of --lake)")
     check.set_defaults(run=_check)
+
+
+def _certifying(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument("--run", dest="run_id", metavar="ID", help="which (default: the newest that has ended)")
+    verify.add_argument("--certificate", metavar="FILE", help="write the certificate here")
+    verify.add_argument(
+        "--copies-kept", type=int, metavar="DAYS", help="for how long copies of key service and database are kept"
+    )
+    verify.set_defaults(run=_verify)
+
+
+def _register_shred(commands: Any) -> None:
+    shred = args.command(
+        commands,
+        "shred",
+        "destroy every key and object of employees for good; shows the plan, and acts with --yes",
+        f"lake jobs shred --employee E100001 --backup /backup/keys --yes\n\n{run_cli.CODES}",
+    )
+    shred.add_argument("--employee", action="append", default=[], metavar="ID", help="who; may be repeated")
+    shred.add_argument("--backup", metavar="DIR", help="where the key backup goes that must open first")
+    shred.add_argument(
+        "--copies-kept", type=int, metavar="DAYS", help="for how long copies of key service and database are kept"
+    )
+    run_cli.run_options(shred)
+    shred.set_defaults(run=_shred)
+
+
+def _shred(arguments: argparse.Namespace) -> int:
+    from jobs.sealed.retention.shred import ShredJob  # noqa: PLC0415
+
+    with args.open_lake(arguments) as lake:
+        backup = Path(arguments.backup) if arguments.backup else None
+        job = ShredJob(
+            lake.home, lake.actor, employees=arguments.employee, backup=backup, copies_kept=arguments.copies_kept
+        )
+        return run_cli.run_job(arguments, lake, job)
 
 
 def _rules(arguments: argparse.Namespace) -> int:

@@ -167,15 +167,20 @@ class KeyKeeping(KeyPlans):
         return self.shred_subjects(dict(found.values()), place, copies_kept=copies_kept)
 
     def shred_subjects(
-        self, numbers: Mapping[str, int], place: Path, *, copies_kept: int | None = None
+        self,
+        numbers: Mapping[str, int],
+        place: Path,
+        *,
+        copies_kept: int | None = None,
+        before_destruction: Callable[[], None] = lambda: None,
     ) -> tuple[Operation, str]:
-        """The same by pseudonym and number."""
+        """The same by pseudonym and number; see keys.operations.shred for ``before_destruction``."""
 
         def leave_out() -> None:
             self._home.advance(self._home.upkeep.erase(sorted(numbers.values())))
 
         with self._recorded(shred.SHRED, {"emp": entries.bitmap(numbers.values())}) as result:
-            operation = shred.shred(self.keeper, sorted(numbers), place, leave_out=leave_out)
+            operation = shred.shred(self.keeper, sorted(numbers), place, before_destruction, leave_out)
             data = certificate.certificate_data(operation)
             result.update(
                 operation=operation.id,

@@ -1,13 +1,14 @@
-"""Looking again, in another process, at what a purge has done; and certifying it only if it is done.
+"""Looking again, in another process, at what a purge or a shredding has done; and certifying it only if it is done.
 
 1. no row of the catalog needs a removed file, and none has a wrap; 2. every KEK that was to die is destroyed in the
 key store and has no wrap; 3. each object is deleted once more: what the store keeps is a residual; 4. key backups from
-before that still open are residuals, until the bucket keys are replaced and old roots trimmed.
+before that still open are residuals, until the bucket keys are replaced and old roots trimmed. Of a shredding every
+recorded backup is searched for a way to the keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,12 +19,14 @@ from jobs.runner.run import JOB_RUN
 from jobs.runner.work import Run
 from jobs.sealed.retention.certificate import CRYPTO, REWRITE, horizon, issue, listed
 from jobs.sealed.retention.plan import RETENTION
+from jobs.sealed.retention.shred import SHRED
 from keys.operations.backup import known_backups
 from keys.refs import KeyState
 from keys.tables import keks
 from lake.clock import timestamp
 from lake.errors import IntegrityError, ObjectRetainedError, UsageError
 from lake.gateway.home import Home
+from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.recorder import Actor, parse_entry
 from lake.gateway.retention import RetentionDesk
 from lake.sealed.catalog.rows import chunks
@@ -46,12 +49,13 @@ class Verification:
         self._copies_kept = copies_kept
         self._journal = RunJournal(home)
         self.run = self._journal.find(run_id) if run_id else self._newest()
-        if self.run.job != RETENTION or self.run.state != DONE:
-            raise UsageError("this is no purge that has ended", hint="finish it: 'lake jobs run retention --yes'")
+        if self.run.job not in {RETENTION, SHRED} or self.run.state != DONE:
+            raise UsageError("this is no purge that has ended", hint="finish it: 'lake jobs status' shows what was not")
         self._journal.plan_of(self.run)  # its items are those that were planned
 
     def _newest(self) -> Run:
-        ended = [run for run in self._journal.recent(RETENTION) if run.state == DONE]
+        runs = (*self._journal.recent(RETENTION), *self._journal.recent(SHRED))
+        ended = sorted((run for run in runs if run.state == DONE), key=lambda run: -run.updated_at)
         if not ended:
             raise UsageError("no purge has ended yet")
         return ended[0]
@@ -62,35 +66,65 @@ class Verification:
         Raises:
             IntegrityError: something that was to be destroyed is not; nothing is certified.
         """
-        notes = [noted for _, _, noted in self._journal.items(self.run)]
+        done = [(item.work, noted) for item, _, noted in self._journal.items(self.run)]
+        notes = [noted for _, noted in done]
         dead = [list(key) for noted in notes for key in noted.get("keks", [])]
         deks = [[digest] for noted in notes for digest in noted.get("deks", [])]
-        objects = [key for noted in notes for key in noted.get("objects", [])]
+        objects = [key for noted in notes for name in ("objects", "late") for key in noted.get(name, [])]
+        objects += [key for work, _ in done for key in work.get("objects", [])]
         self._check_catalog(objects)
         self._check_keys(dead)
-        residuals = [*self._kept_objects(objects), *self._backups()]
-        facts, counts = self.run.facts, self.run.counts
-        methods = ([CRYPTO] if counts.get("files") else []) + ([REWRITE] if counts.get("rewritten") else [])
+        own = self._retention() if self.run.job == RETENTION else self._shred(done[0][0])
+        residuals = [*self._kept_objects(objects), *own.pop("residuals")]
         finished = int(self.run.detail["destroyed_at"])
-        desk = RetentionDesk(self._home)
+        counts = self.run.counts
         body = {
-            "kind": RETENTION,
+            "kind": self.run.job,
             "run": self.run.id,
             "plan": self.run.plan,
-            "scope": {name: facts[name] for name in ("as_of", "rules", "contracts")},
-            "methods": methods,
+            **own,
             "keks": listed(dead),
             "deks": listed(deks),
-            "counts": {name: counts.get(name, 0) for name in COUNTS},
-            "erased": self.run.detail["erased"],
+            "counts": {name: counts.get(name, 0) for name in COUNTS[self.run.job]},
             "residuals": residuals,
             "horizon": horizon(self._home, finished, self._copies_kept),
             "operators": self._operators(),
-            "approvals": [self._home.control.actor_tag(one.by) for one in desk.approvals(self.run.plan)],
             "started_at": _time(self.run.started_at),
             "finished_at": _time(finished),
         }
         return issue(self._home, self._actor, body)
+
+    def _retention(self) -> dict[str, Any]:
+        facts, counts = self.run.facts, self.run.counts
+        approvals = RetentionDesk(self._home).approvals(self.run.plan)
+        return {
+            "scope": {name: facts[name] for name in ("as_of", "rules", "contracts")},
+            "methods": ([CRYPTO] if counts.get("files") else []) + ([REWRITE] if counts.get("rewritten") else []),
+            "erased": self.run.detail["erased"],
+            "approvals": [self._home.control.actor_tag(one.by) for one in approvals],
+            "residuals": list(self._backups()),
+        }
+
+    def _shred(self, work: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a shredding: no way to a key may be found, wherever there is a recorded copy.
+
+        Raises:
+            IntegrityError: there is one.
+        """
+        subjects: Mapping[str, int] = work["subjects"]
+        with self._home.catalog.database.reading() as connection:
+            where = files.c.number.in_(sorted(subjects.values())) & files.c.removed_seq.is_(None)
+            if connection.execute(sa.select(files.c.file_id).where(where)).first():
+                raise IntegrityError("a file of a shredded employee is in the catalog", hint="run 'lake doctor'")
+        found = KeyKeeping(self._home, self._actor).verify_shred([])
+        if found.paths:
+            raise IntegrityError("a way to a key of a shredded employee is left", hint="'lake keys verify-shred'")
+        unread = [
+            {"what": "key backup that could not be searched", "id": place, "until": None, "readable": True}
+            for place in found.unreadable
+        ]
+        searched = {"artefacts": len(found.artefacts), "wraps_tried": found.wraps_tried}
+        return {"scope": {"subjects": sorted(subjects)}, "methods": [CRYPTO], "searched": searched, "residuals": unread}
 
     def _check_catalog(self, objects: list[str]) -> None:
         """No live row names an object that went, and no row that did has a wrap left."""
@@ -146,7 +180,10 @@ class Verification:
         return list(dict.fromkeys(found))
 
 
-COUNTS = ("files", "rows", "bytes", "rewritten", "keks", "held_files", "skipped_files", "suspended")
+COUNTS = {
+    RETENTION: ("files", "rows", "bytes", "rewritten", "keks", "held_files", "skipped_files", "suspended"),
+    SHRED: ("employees", "keks", "bucket_keys", "survivors", "refused", "objects"),
+}
 
 
 def _time(microseconds: int) -> str:

@@ -1,0 +1,138 @@
+"""Shredding as a job: keys, objects in every version, a certificate; refused under a hold, resumed after a kill."""
+
+# ruff: noqa: DTZ001 - capture times are naive UTC
+from __future__ import annotations
+
+import signal
+from datetime import date, datetime
+from pathlib import Path
+
+import pytest
+
+from jobs.runner.journal import RunJournal
+from jobs.runner.run import Runner
+from jobs.sealed.retention.shred import ShredJob
+from keys.errors import EmployeeErasedError
+from lake.errors import DeniedError, IntegrityError, UsageError
+from lake.gateway.holds import HoldDesk
+from lake.rules.hold import HoldScope
+from tests.jobs.purging import certified, files, opens, saved
+from tests.world import ADA, BEN, CLEO, World, child, finished, known_rows, landed, row, same_rows, table
+
+SHRED = """
+from jobs.runner.run import Runner
+from jobs.sealed.retention.shred import ShredJob
+
+with world.open() as lake:
+    sys.addaudithook(hook)
+    Runner(lake.home).run(ShredJob(lake.home, lake.actor, employees=[w.ADA, w.BEN], backup=Path(sys.argv[5])))
+"""
+REMAINING = [one for one in landed(known_rows()) if one["employee"] not in {ADA, BEN}]
+
+
+def check(world: World, before: set[str]) -> None:
+    """Nothing of theirs is left, everything of the others is, and the certificate says so."""
+    assert same_rows(world.rows(), REMAINING)
+    assert not [path for path in world.objects() if path.relative_to(world.root).as_posix() in before]
+    data = certified(world).data
+    assert data["kind"] == "shred"
+    assert data["counts"]["employees"] == 2
+    assert data["keks"]["count"] == data["counts"]["keks"] > 0
+    assert data["residuals"] == []
+    assert data["searched"]["wraps_tried"] >= 0
+    assert data["counts"]["refused"] > 0
+
+
+def theirs(world: World) -> set[str]:
+    """Keys of the objects of two employees."""
+    with world.open() as lake:
+        names = {subject.id for subject in lake.home.directory.find([ADA, BEN]).values()}
+        return {file.object_key for file in files(lake).values() if file.partition.subject in names}
+
+
+def test_keys_and_objects_go_and_the_others_stay(world: World, tmp_path: Path) -> None:
+    """The plan changes nothing; wraps saved before open no more; a late batch is refused."""
+    before = theirs(world)
+    with world.open() as lake:
+        wraps = saved(lake)
+        job = ShredJob(lake.home, lake.actor, employees=[ADA, BEN], backup=tmp_path / "backup")
+        plan = job.plan()
+        assert plan.hash == job.plan().hash
+        assert (plan.facts["employees"], plan.facts["objects"]) == (2, len(before))
+        done = Runner(lake.home).run(job)
+        assert done.counts["objects"] == len(before)
+        left = {request.binding.object_key for request in wraps if request.binding.file_id in opens(lake, wraps)}
+        assert not left & before
+        with pytest.raises(EmployeeErasedError):
+            lake.ingest("events", table([row(ADA, datetime(2026, 9, 1), "judge", note="x", n=1)]), batch_id="late")
+    check(world, before)
+
+
+def test_a_hold_refuses_it(world: World, tmp_path: Path) -> None:
+    """On the employee, or on everybody; not one on another employee. Nothing was changed."""
+    with world.open() as lake:
+        job = ShredJob(lake.home, lake.actor, employees=[ADA], backup=tmp_path / "backup")
+        desk = HoldDesk(lake.home)
+        desk.place("lawyer", HoldScope(CLEO), "a claim of somebody else", date(2026, 12, 1))
+        assert job.plan().shown == {"holds": 0}
+        hold = desk.place("lawyer", HoldScope(dataset="events"), "a claim before the court", date(2026, 12, 1))
+        assert job.plan().shown == {"holds": 1}
+        with pytest.raises(DeniedError, match="legal holds"):
+            Runner(lake.home).run(job)
+        assert RunJournal(lake.home).recent("shred") == []
+        desk.release("lawyer", hold.id, "the claim was settled")
+        desk.release("judge", hold.id, "the claim was settled")
+    assert same_rows(world.rows(), landed(known_rows()))
+    with world.open() as lake, pytest.raises(UsageError, match="name the employees"):
+        Runner(lake.home).run(ShredJob(lake.home, lake.actor))
+
+
+def test_a_hold_that_comes_late_stops_before_the_keys_are_gone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are unreadable by then; a backup still has them until the old roots go, and the run can be finished."""
+    with world.open() as lake:
+        job = ShredJob(lake.home, lake.actor, employees=[ADA, BEN], backup=tmp_path / "backup")
+        real, asked = ShredJob._refuse_held, []
+
+        def late(self: ShredJob, numbers: list[int]) -> None:
+            asked.append(1)
+            if len(asked) == 2:
+                HoldDesk(lake.home).place("lawyer", HoldScope(ADA), "a claim before the court", date(2026, 12, 1))
+            real(self, numbers)
+
+        monkeypatch.setattr(ShredJob, "_refuse_held", late)
+        with pytest.raises(DeniedError, match="legal holds"):
+            Runner(lake.home).run(job)
+        assert RunJournal(lake.home).unfinished("shred")
+
+
+@pytest.mark.parametrize(
+    ("step", "turn"),
+    [
+        *(("job.begun", 1), ("shred.named", 1), ("shred.tombstoned", 1), ("keys.backup-proven", 1)),
+        *(("keys.root-trimmed", 2), ("shred.proven", 1), ("shred.keys-destroyed", 1), ("shred.object-deleted", 1)),
+        *(("shred.object-deleted", 9), ("job.item-done", 1), ("job.item-closed", 1), ("job.closed", 1)),
+    ],
+)
+def test_killed_anywhere_it_goes_on(world: World, tmp_path: Path, step: str, turn: int) -> None:
+    """The same command, or the job without names, finishes what was begun."""
+    before = theirs(world)
+    code = finished(child(world, SHRED, step, turn, tmp_path / "backup"))[0]
+    assert code == -signal.SIGKILL
+    with world.open() as lake:
+        if RunJournal(lake.home).unfinished("shred"):
+            Runner(lake.home).run(ShredJob(lake.home, lake.actor))
+        wraps = [request for request in saved(lake) if request.binding.object_key in before]
+        assert wraps == []
+    check(world, before)
+
+
+def test_nothing_is_certified_while_a_way_is_left(world: World, tmp_path: Path) -> None:
+    """A key that is in the key store again is found."""
+    with world.open() as lake:
+        Runner(lake.home).run(ShredJob(lake.home, lake.actor, employees=[ADA], backup=tmp_path / "backup"))
+        with lake.home.key_database.writing() as connection:
+            connection.exec_driver_sql("UPDATE keks SET state = 'enabled' WHERE state = 'destroyed'")
+    with pytest.raises(IntegrityError, match="in the key store"):
+        certified(world)
