@@ -41,9 +41,9 @@ class S3World(World):
         self.bucket.client.delete_object(Bucket=self.bucket.name, Key=self.prefix + key)
 
 
-def make(folder: Path, kind: str, *, versions: bool = False) -> S3World:
+def make(folder: Path, kind: str, *, versions: bool = False, locks: bool = False) -> S3World:
     """The known lake on a server; the credentials are in the environment."""
-    place = bucket(kind, versions=versions)
+    place = bucket(kind, versions=versions, locks=locks)
     folder.mkdir(exist_ok=True)
     world = S3World(folder / "lake", folder / "lake.key", place, "first/lake/")
     lake.create(
