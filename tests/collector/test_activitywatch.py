@@ -198,6 +198,24 @@ def test_what_happens_in_a_pause_never_lands(desk: Desk) -> None:
     assert not {"secret", "more", "still", "unseen"} & {title for title, _ in desk.rows()}
 
 
+@pytest.mark.parametrize("seconds", [-30, -25, -20, 25])
+def test_setting_the_clock_moves_nothing_from_a_pause_into_a_lease(desk: Desk, seconds: int) -> None:
+    desk.work("one", "two")
+    halt = desk.lab.pause()
+    desk.collector.keeper._next = desk.lab.boot
+    desk.work("secret", "more")
+    assert not desk.collector.recording
+    desk.lab.resume(halt)
+    desk.lab.pass_(16)
+    desk.work("five")
+    assert desk.collector.recording
+    desk.lab.skew = timedelta(seconds=seconds)
+    desk.work("six", "seven", "eight")
+    titles = {title for title, _ in desk.rows()}
+    assert "seven" in titles
+    assert not {"secret", "more"} & titles
+
+
 def test_killed_between_any_two_looks_nothing_is_lost_or_doubled(desk: Desk) -> None:
     names = [f"w{number}" for number in range(12)]
     for name in names:
