@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench scorecard soak format lock compose-secrets clean
+.PHONY: help demo test lint bench scorecard fuzz soak format lock compose-secrets clean
 
 help:
 	@echo "make demo   run the main job end to end on generated data and show what happened"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint   check style, types and the direction of imports"
 	@echo "make bench  measure against unprotected references, side by side"
 	@echo "make scorecard   score what the content filter finds and misses, and compare with the last score"
+	@echo "make fuzz   change inputs of the decoders that face the network for a minute each"
 	@echo "make soak   run the long tests that make test leaves out"
 	@echo "make compose-secrets   make the secrets for docker-compose.yml, once"
 
@@ -41,6 +42,9 @@ bench: $(READY)
 
 scorecard: $(READY)
 	$(BIN)/python -m bench.scorecard
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.decoders 60
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak

@@ -36,9 +36,7 @@ def show(results: Mapping[str, Any]) -> None:
 
 
 def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
-    for name, found in results.get("ingest", {}).items():
-        if found is not None:
-            yield _ingest(name, found)
+    yield from _ingests(results)
     if "query" in results:
         for role in (ALL, FILTERED):
             yield _queries(role, results["query"])
@@ -109,11 +107,28 @@ def _table(title: str, first: str, *columns: str) -> Table:
     return table
 
 
+def _ingests(results: Mapping[str, Any]) -> Iterator[Table]:
+    for name, found in results.get("ingest", {}).items():
+        if found is not None:
+            yield _ingest(name, found)
+    for form, found in results.get("ingest-server", {}).items():
+        yield _server(form, found)
+
+
 def _ingest(name: str, found: Mapping[str, Any]) -> Table:
     table = _table(f"ingest, {name}: {found['rows']:,} rows", "way", "seconds", "rows/s", "lake takes")
     for side, taken in found["seconds"].items():
         ratio = found["slower_than"].get(side)
         table.add_row(side, f"{taken:.2f}", f"{found['rows_per_second'][side]:,.0f}", f"{ratio:.2f}x" if ratio else "")
+    return table
+
+
+def _server(form: str, found: Mapping[str, Any]) -> Table:
+    title = f"ingest server, {form}: {found['rows']:,} rows in {found['batches']} batches"
+    table = _table(title, "way", "seconds", "rows/s", "of lake ingest")
+    for side, taken in found["seconds"].items():
+        share = f"{found['server_share']:.0%}" if side == "server" else ""
+        table.add_row(side, f"{taken:.2f}", f"{found['rows_per_second'][side]:,.0f}", share)
     return table
 
 

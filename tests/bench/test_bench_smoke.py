@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys", "gateway", "catalog", "store"]
+SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys", "gateway", "catalog", "store", "ingest-server"]
 
 
 @pytest.fixture(scope="module")

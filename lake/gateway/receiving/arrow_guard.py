@@ -44,15 +44,17 @@ def check_schema(schema: pa.Schema) -> None:
 
 
 def check_size(batch: pa.RecordBatch, rows: int, size: int, limits: ReceivingLimits) -> tuple[int, int]:
-    """Rows and bytes so far, with a batch that is not validated yet.
+    """Rows and bytes so far, with a batch whose offsets may point anywhere until they are validated here.
 
     Raises:
+        pa.ArrowInvalid: they do.
         TooLargeError: more than an upload may have. Bytes that two columns share count twice.
     """
     rows += batch.num_rows
     if rows > limits.rows:
         raise TooLargeError(f"more than {limits.rows} rows", hint="make smaller batches")
-    size += batch.nbytes
+    batch.validate(full=True)
+    size += batch.nbytes  # reads offsets
     if size > limits.text:
         raise TooLargeError(f"more than {limits.text} bytes of columns", hint="make smaller batches")
     return rows, size
@@ -67,7 +69,10 @@ def check_stream(body: pa.Buffer, limits: ReceivingLimits) -> None:
     """
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.BufferReader(body))
-        schema = pa.ipc.read_schema(messages.read_next_message())
+        first = messages.read_next_message()
+        if first.type != "schema":  # read_schema takes any message for one, and crashes
+            raise MalformedInputError("the stream does not begin with its schema", hint=_HINT)
+        schema = pa.ipc.read_schema(first)
         check_schema(schema)
         rows = size = 0
         while True:

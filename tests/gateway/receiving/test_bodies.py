@@ -51,6 +51,27 @@ def table(device: Sender, **columns: pa.Array) -> bytes:
     return arrow(rows)
 
 
+def without_schema(stream: bytes) -> bytes:
+    """From its second message on."""
+    return stream[8 + int.from_bytes(stream[4:8], "little") :]
+
+
+def without_kind(stream: bytes) -> bytes:
+    """The schema's message with a type that no message has: where its table's second field stands."""
+    root = 8 + int.from_bytes(stream[8:12], "little")
+    fields = root - int.from_bytes(stream[root : root + 4], "little", signed=True)
+    kind = root + int.from_bytes(stream[fields + 6 : fields + 8], "little")
+    assert stream[kind] == 1
+    return stream[:kind] + b"\x77" + stream[kind + 1 :]
+
+
+def misled(stream: bytes) -> bytes:
+    """The first text's end far beyond the buffer."""
+    length = len(w.EMPLOYEES[0]).to_bytes(4, "little")
+    place = stream.index(b"\0\0\0\0" + length)
+    return stream[: place + 4] + b"\xf0\xff\xff\x7f" + stream[place + 8 :]
+
+
 BODIES: dict[str, tuple[str, str, Callable[[Sender], bytes]]] = {
     "a key twice": (NDJSON, "", lambda d: line(d)[:-1] + b', "n": 2}\n'),
     "invalid UTF-8": (NDJSON, "", lambda d: line(d).replace(b"canary", b"\xff\xfe") + b"\n"),
@@ -77,6 +98,9 @@ BODIES: dict[str, tuple[str, str, Callable[[Sender], bytes]]] = {
     "not Arrow": (ARROW, "", line),
     "Arrow cut off": (ARROW, "", lambda d: arrow(d.rows(1))[:-40]),
     "Arrow without its end": (ARROW, "", lambda d: arrow(d.rows(1))[:-8]),
+    "Arrow whose first message is none": (ARROW, "", lambda d: without_kind(arrow(d.rows(1)))),
+    "Arrow without a schema": (ARROW, "", lambda d: without_schema(arrow(d.rows(1)))),
+    "Arrow with offsets that point anywhere": (ARROW, "", lambda d: misled(arrow(d.rows(1)))),
     "an Arrow file": (ARROW, "", lambda d: b"ARROW1\0\0" + arrow(d.rows(1))),
     "Arrow with compressed buffers": (ARROW, "", lambda d: arrow(d.rows(1) * 400, compression="zstd")),
     "Arrow with a dictionary": (ARROW, "", lambda d: table(d, app=pa.array([CANARY]).dictionary_encode())),

@@ -111,9 +111,14 @@ def test_columns_that_are_not_plain(site: Site, client: fl.FlightClient, column:
 def test_who_calls_must_be_known(site: Site, client: fl.FlightClient, token: str) -> None:
     """Before anything else of a call is looked at."""
     headers = [(b"authorization", token.encode())] if token else []
-    writer, _ = client.do_put(fl.FlightDescriptor.for_command(b"{}"), w.SCHEMA, fl.FlightCallOptions(headers=headers))
-    with pytest.raises(fl.FlightUnauthenticatedError, match="not authenticated"):
+
+    def call() -> None:  # it is refused when it begins or when it ends, as the answer comes
+        options = fl.FlightCallOptions(headers=headers)
+        writer, _ = client.do_put(fl.FlightDescriptor.for_command(b"{}"), w.SCHEMA, options)
         writer.close()
+
+    with pytest.raises(fl.FlightUnauthenticatedError, match="not authenticated"):
+        call()
 
 
 def test_nothing_else_is_offered(site: Site, client: fl.FlightClient) -> None:
