@@ -103,6 +103,12 @@ def _register_shred(commands: Any) -> None:
     )
     run_cli.run_options(shred)
     shred.set_defaults(run=_shred)
+    admit = args.command(
+        commands, "admit", "let somebody who was shredded be entered afresh", "lake jobs admit --employee E100001 --yes"
+    )
+    admit.add_argument("--employee", required=True, metavar="ID", help="who was hired again")
+    admit.add_argument("--yes", action="store_true", help="do it; without it nothing is changed")
+    admit.set_defaults(run=_admit)
 
 
 def _shred(arguments: argparse.Namespace) -> int:
@@ -111,9 +117,29 @@ def _shred(arguments: argparse.Namespace) -> int:
     with args.open_lake(arguments) as lake:
         backup = Path(arguments.backup) if arguments.backup else None
         job = ShredJob(
-            lake.home, lake.actor, employees=arguments.employee, backup=backup, copies_kept=arguments.copies_kept
+            lake.home,
+            lake.actor,
+            employees=arguments.employee,
+            backup=backup,
+            copies_kept=arguments.copies_kept,
+            by=person(),
         )
         return run_cli.run_job(arguments, lake, job)
+
+
+def _admit(arguments: argparse.Namespace) -> int:
+    from lake.gateway.erased import Erased  # noqa: PLC0415
+
+    with args.open_lake(arguments) as lake:
+        erased = Erased(lake.home)
+        known = lake.home.control.lookup_tag(arguments.employee) in erased.tags()
+        if arguments.yes:
+            erased.admit(person(), arguments.employee)
+    text = "admitted: what lands from now on is under a new pseudonym and new keys"
+    if not arguments.yes:
+        text = f"{'was shredded' if known else 'was not shredded'}; nothing was changed, --yes admits"
+    emit({"erased": known, "changed": bool(arguments.yes)}, text, as_json=arguments.json)
+    return 0
 
 
 def _rules(arguments: argparse.Namespace) -> int:

@@ -25,6 +25,8 @@ class Directory:
         self._control = control
         self._broker = broker
         self._advance = advance
+        self.refuse_erased: Callable[[Collection[bytes]], None] = lambda _: None
+        """Raises if one of these lookup tags is of somebody who was shredded and not admitted again."""
         self._names: dict[int, str] = {}
         self._known: dict[str, Subject] = {}
 
@@ -43,6 +45,7 @@ class Directory:
             new = sorted(set(employees) - set(found))
             if not new:
                 return found
+            self.refuse_erased([self._control.lookup_tag(employee) for employee in new])
             refs = self._broker.new_subjects(len(new))
             entries = [
                 (
@@ -55,6 +58,12 @@ class Directory:
             # None: another process has entered one of them first; its pseudonym counts, ours stays unused.
             self._advance(self._catalog.add_employees(entries))
         raise UnavailableError("the directory is busy", hint="send the batch again")
+
+    def forget(self, numbers: Collection[int]) -> None:
+        """Drop what this process remembers of employees whose entries were erased."""
+        gone = set(numbers)
+        self._names = {number: name for number, name in self._names.items() if number not in gone}
+        self._known = {name: subject for name, subject in self._known.items() if subject.number not in gone}
 
     def names(self, numbers: Collection[int]) -> dict[int, str]:
         """Employee ids by dense number."""

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -89,6 +89,7 @@ class Home:
         self.recorder = Recorder(self.log, entries.Attachments(root / layout.AUDIT), self.control, clock)
         self.releasing = threading.Lock()
         self.directory = Directory(self.catalog, self.control, self.broker, self.advance)
+        self.directory.refuse_erased = self._refuse_erased
 
     def _follow_restored(self) -> None:
         """Refuse commits under the key store that was lost, now that another is in its place."""
@@ -160,6 +161,11 @@ class Home:
             self.catalog.database.close()
             self.keys.close()
             self.objects.close()
+
+    def _refuse_erased(self, tags: Collection[bytes]) -> None:
+        from lake.gateway.erased import Erased  # noqa: PLC0415 - it is built on this
+
+        Erased(self).refuse(tags)
 
     def check_log(self) -> None:
         """Refuse a log that ends before, or differs from, what the broker saw last.

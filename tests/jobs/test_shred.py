@@ -14,8 +14,11 @@ from jobs.runner.run import Runner
 from jobs.sealed.retention.shred import ShredJob
 from keys.errors import EmployeeErasedError
 from lake.errors import DeniedError, IntegrityError, UsageError
+from lake.gateway.doctor import DAMAGE, Doctor
+from lake.gateway.erased import Erased
 from lake.gateway.holds import HoldDesk
 from lake.rules.hold import HoldScope
+from lake.sealed.catalog import dump
 from tests.jobs.purging import certified, files, opens, saved
 from tests.world import ADA, BEN, CLEO, World, child, finished, known_rows, landed, row, same_rows, table
 
@@ -41,6 +44,18 @@ def check(world: World, before: set[str]) -> None:
     assert data["residuals"] == []
     assert data["searched"]["wraps_tried"] >= 0
     assert data["counts"]["refused"] > 0
+    with world.open() as lake:
+        assert lake.home.directory.find([ADA, BEN, CLEO]).keys() == {CLEO}
+        assert len(lake.home.catalog.directory()) == 2
+        lake.home.catalog.verify()
+        assert not [one for one in Doctor(lake.home).examine() if one.state == DAMAGE]
+        with lake.home.catalog.database.reading() as connection:
+            pages = {
+                each.name: [one for _, part in dump.pages(connection, each) for one in part] for each in dump.TABLES
+            }
+        assert (
+            dump.verify(lambda name: map(dict, pages[name]), lake.home.control.catalog_mac) == lake.home.catalog.head()
+        )
 
 
 def theirs(world: World) -> set[str]:
@@ -66,6 +81,28 @@ def test_keys_and_objects_go_and_the_others_stay(world: World, tmp_path: Path) -
         with pytest.raises(EmployeeErasedError):
             lake.ingest("events", table([row(ADA, datetime(2026, 9, 1), "judge", note="x", n=1)]), batch_id="late")
     check(world, before)
+
+
+def test_who_is_hired_again_starts_afresh(world: World, tmp_path: Path) -> None:
+    """Once somebody has said so: another pseudonym, and shredded again without a trace of the first time."""
+    sent = row(ADA, datetime(2026, 9, 1), "judge", note="back", n=1)
+    with world.open() as lake:
+        (former,) = lake.home.directory.find([ADA]).values()
+        for turn in range(2):
+            job = ShredJob(lake.home, lake.actor, employees=[ADA], backup=tmp_path / "backup")
+            assert Runner(lake.home).run(job).counts["entries"] == 1
+            with pytest.raises(EmployeeErasedError):
+                lake.ingest("events", table([sent]), batch_id=f"late-{turn}")
+            Erased(lake.home).admit("hr", ADA)
+            with pytest.raises(UsageError, match="not erased"):
+                Erased(lake.home).admit("hr", ADA)
+            lake.ingest("events", table([sent]), batch_id=f"again-{turn}")
+            (fresh,) = lake.home.directory.find([ADA]).values()
+            assert fresh.id != former.id
+            former = fresh
+        lake.home.catalog.verify()
+    others = [one for one in landed(known_rows()) if one["employee"] != ADA]
+    assert same_rows(world.rows(), [*others, *landed([sent])])
 
 
 def test_a_hold_refuses_it(world: World, tmp_path: Path) -> None:
@@ -113,6 +150,7 @@ def test_a_hold_that_comes_late_stops_before_the_keys_are_gone(
         *(("job.begun", 1), ("shred.named", 1), ("shred.tombstoned", 1), ("keys.backup-proven", 1)),
         *(("keys.root-trimmed", 2), ("shred.proven", 1), ("shred.keys-destroyed", 1), ("shred.object-deleted", 1)),
         *(("shred.object-deleted", 9), ("job.item-done", 1), ("job.item-closed", 1), ("job.closed", 1)),
+        *(("directory.remembered", 1), ("directory.erased", 1)),
     ],
 )
 def test_killed_anywhere_it_goes_on(world: World, tmp_path: Path, step: str, turn: int) -> None:

@@ -1,4 +1,4 @@
-"""The job that shreds employees: every key of theirs, then every object in every version.
+"""The job that shreds employees: every key of theirs, then every object in every version, then their names.
 
 Employees of one run share the new bucket keys, the backup and the trimmed roots. A hold stops it before it begins, and
 once more right before the old roots are destroyed: until then a restored backup would still open.
@@ -15,7 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobs.runner.work import Counts, Item, Job, Plan, Run, Step
+from lake.api import operator_name
 from lake.errors import DeniedError, ObjectRetainedError, UsageError
+from lake.gateway.erased import Erased
 from lake.gateway.holds import HoldDesk
 from lake.gateway.home import Home
 from lake.gateway.keykeeping import KeyKeeping
@@ -33,6 +35,7 @@ class ShredJob(Job):
     Args:
         employees: their ids; None to go on with a run that was cut off.
         backup: folder of the key backup that must open before anything is destroyed.
+        by: who does it; default: the lake's operator.
     """
 
     name = SHRED
@@ -47,8 +50,10 @@ class ShredJob(Job):
         employees: Collection[str] = (),
         backup: Path | None = None,
         copies_kept: int | None = None,
+        by: str = "",
     ) -> None:
         super().__init__(home, actor)
+        self._by = by or operator_name()
         self._employees = tuple(employees)
         self._backup = backup
         self._copies_kept = copies_kept
@@ -70,6 +75,7 @@ class ShredJob(Job):
         # In the order of the plan: keys first, so that from then on nothing is readable.
         items = [Item("keys", {"subjects": subjects, "backup": str(self._backup.absolute())})]
         items += [Item(f"objects/{number:06}", {"objects": part}) for number, part in enumerate(parts)]
+        items.append(Item("directory", {"numbers": sorted(subjects.values())}))
         held = {one.hold for one in self._touching(subjects.values())}
         return Plan(self.name, tuple(items), {**planned, "objects": len(objects)}, {"holds": len(held)})
 
@@ -86,6 +92,8 @@ class ShredJob(Job):
         """See Job."""
         if item.id == "keys":
             return self._keys(item, step)
+        if item.id == "directory":
+            return {"entries": Erased(self.home).erase(self._by, item.work["numbers"], step.lease)}
         kept = self.delete(item.work["objects"], step)
         step.save({"kept": kept})
         return {"objects": len(item.work["objects"]) - len(kept), "residuals": len(kept)}

@@ -116,6 +116,8 @@ class Verification:
             where = files.c.number.in_(sorted(subjects.values())) & files.c.removed_seq.is_(None)
             if connection.execute(sa.select(files.c.file_id).where(where)).first():
                 raise IntegrityError("a file of a shredded employee is in the catalog", hint="run 'lake doctor'")
+        if self._home.catalog.directory(subjects.values()):
+            raise IntegrityError("a shredded employee is in the directory", hint="run 'lake doctor'")
         found = KeyKeeping(self._home, self._actor).verify_shred([])
         if found.paths:
             raise IntegrityError("a way to a key of a shredded employee is left", hint="'lake keys verify-shred'")
@@ -182,7 +184,7 @@ class Verification:
 
 COUNTS = {
     RETENTION: ("files", "rows", "bytes", "rewritten", "keks", "held_files", "skipped_files", "suspended"),
-    SHRED: ("employees", "keks", "bucket_keys", "survivors", "refused", "objects"),
+    SHRED: ("employees", "keks", "bucket_keys", "survivors", "refused", "objects", "entries"),
 }
 
 

@@ -156,6 +156,15 @@ class Catalog:
                     found[row.number] = (Subject(row.subject, row.number), row.sealed)
         return found
 
+    def lookups(self, numbers: Collection[int]) -> list[bytes]:
+        """Lookup tags of employees."""
+        found: list[bytes] = []
+        with self.database.reading() as connection:
+            for part in chunks(sorted(numbers)):
+                query = sa.select(tables.directory.c.lookup).where(tables.directory.c.number.in_(part))
+                found += map(bytes, connection.execute(query).scalars())
+        return found
+
     def add_actor(self, actor: str, sealed: bytes) -> chain.Head | None:
         """Remember who an audit pseudonym stands for; None if known already."""
         with self.database.reading() as connection:

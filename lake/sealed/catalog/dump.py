@@ -99,12 +99,16 @@ def verify(rows: Rows, mac: chain.Mac) -> chain.Head:
     by_commit = groupby(merge(*(_lines(rows, table, marked) for table in tables.CHAINED)), key=lambda item: item[0])
     waiting = next(by_commit, None)
     current = chain.Head(0, chain.GENESIS)
+    erased = {row["erased"] for row in rows(tables.erasures.name)}
     for commit in rows(tables.commits.name):
         lines: list[bytes] = []
         if waiting is not None and waiting[0] == commit["seq"]:
             lines = [line for _, line in waiting[1]]
             waiting = next(by_commit, None)
-        content = chain.digest(lines)
+        gone = commit["seq"] in erased and commit["kind"] in chain.ERASABLE
+        if gone and lines:
+            raise IntegrityError("a backup has rows of a commit that was erased", hint="use another unit")
+        content = commit["digest"] if gone else chain.digest(lines)
         expected = chain.link(mac, current, commit["kind"], commit["at"], content)
         if (commit["seq"], commit["digest"], commit["mac"]) != (expected.seq, content, expected.mac):
             raise IntegrityError(

@@ -186,6 +186,14 @@ holds = _events("holds", ids=32)
 retention = _events("retention", ids=32)
 """Rules of retention, and approvals of purges."""
 
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("erased", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+"""Commits that account for no rows any more, as entries of the directory were erased; see erasure.py."""
+
 job_runs = sa.Table(
     "job_runs",
     metadata,
@@ -267,6 +275,7 @@ CHAINED = (
     contract_events,
     holds,
     retention,
+    erasures,
 )
 """Tables whose rows the commits account for; see chain.py."""
 

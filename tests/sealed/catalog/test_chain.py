@@ -10,8 +10,11 @@ import sqlite3
 import pytest
 
 from lake.errors import IntegrityError, UnavailableError
+from lake.rules.model import Subject
 from lake.sealed.catalog import tables
 from lake.sealed.catalog.chain import GENESIS, Head, digest, row_line
+from lake.sealed.catalog.erasure import erase_entries
+from lake.sealed.catalog.leases import Leases
 
 COLUMNS = [(table.name, column.name) for table in (*tables.CHAINED, tables.commits) for column in table.columns]
 
@@ -25,6 +28,19 @@ def tamper(path, statement, *parameters):
     return changed
 
 
+@pytest.fixture
+def catalog(catalog):
+    """Every kind of commit, and one of the directory whose entries were taken apart: of two one is erased."""
+    people = [
+        (Subject(letter * 26, number), letter.encode() * 32, b"sealed id") for number, letter in ((7, "c"), (8, "d"))
+    ]
+    catalog.add_employees(people)
+    lease = Leases(catalog.database).take("erasing", "tests", 60)
+    assert erase_entries(catalog, [7], lease)
+    assert erase_entries(catalog, [7], lease) is None
+    return catalog
+
+
 def refused(catalog):
     """The error of a verification that must fail."""
     with pytest.raises(IntegrityError) as caught:
@@ -35,7 +51,7 @@ def refused(catalog):
 def test_an_untouched_catalog_verifies(catalog, path, opened):
     """The head of the verified chain is the newest commit, and an empty catalog has none."""
     assert catalog.verify() == catalog.head()
-    assert catalog.head().seq == 9
+    assert catalog.head().seq == 11
     empty = opened(path.with_name("empty.db"))
     assert empty.verify() == empty.head() == Head(0, GENESIS)
     empty.database.close()
@@ -72,7 +88,9 @@ def _others(old):
 def test_a_missing_row_is_found_by_its_commit(catalog, path, table):
     """A deleted row leaves a commit that does not account for its rows, which the error names."""
     connection = sqlite3.connect(path)
-    (seq,) = connection.execute(f"SELECT seq FROM {table} LIMIT 1").fetchone()
+    # Without its erasure, it is the erased commit that has lost its rows.
+    column = "erased" if table == "erasures" else "seq"
+    (seq,) = connection.execute(f"SELECT {column} FROM {table} LIMIT 1").fetchone()
     connection.close()
     assert tamper(path, f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})") == 1
     error = refused(catalog)
@@ -86,8 +104,8 @@ def test_an_added_row_is_found(catalog, path, table):
     columns = {column.name: column for column in tables.metadata.tables[table].columns}
     unique = {"dataset", "batch_id", "subject", "actor", "file_id", "object_key", "id"}
     copied = ", ".join(
-        "number + 50"
-        if name == "number"
+        f"{name} + 50"
+        if name in {"number", "erased"}
         else "randomblob(32)"
         if name in {"lookup", "wrapped_dek"}
         else f"'n' || substr({name}, 2)"
@@ -200,3 +218,17 @@ def test_a_line_is_unambiguous():
     assert len({row_line("t", {"c": value}) for value in values}) == len(values)
     assert row_line("t", {"c": "a", "d": "b"}) != row_line("t", {"c": 'a","b'})
     assert digest([b"a\n", b"b\n"]) == digest([b"b\n", b"a\n"]) != digest([b"a\n"])
+
+
+def test_rows_of_a_commit_do_not_come_back_once_they_were_erased(catalog, path):
+    """Nor does a commit lose its rows because somebody says that they were erased."""
+    assert tamper(path, "INSERT INTO directory SELECT number + 50, subject || 'x', randomblob(32), sealed, seq - 1 "
+                        "FROM directory WHERE number = 8") == 1  # fmt: skip
+    refused(catalog)
+    catalog.database.close()
+    assert tamper(path, "DELETE FROM directory WHERE number > 50") == 1
+    catalog.verify()
+    (first,) = sqlite3.connect(path).execute("SELECT min(seq) FROM directory").fetchone()
+    tamper(path, "DELETE FROM directory WHERE seq = ?", first)
+    tamper(path, "INSERT INTO erasures SELECT ?, seq FROM erasures LIMIT 1", first)
+    refused(catalog)

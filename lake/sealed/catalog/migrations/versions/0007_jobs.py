@@ -1,4 +1,4 @@
-"""Runs of jobs and their work items; legal holds; rules of retention and who approved a purge."""
+"""Runs of jobs, legal holds, rules of retention, approvals of purges, and what was erased from the directory."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_job_items_state", "job_items", ["run", "state", "position"], unique=False)
     op.create_index("ix_job_items_item", "job_items", ["run", "item"], unique=True)
+    op.create_table(
+        "erasures",
+        sa.Column("erased", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("erased"),
+    )
+    op.create_index(op.f("ix_erasures_seq"), "erasures", ["seq"], unique=False)
     for name in ("holds", "retention"):
         op.create_table(
             name,
