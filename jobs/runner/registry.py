@@ -34,6 +34,10 @@ class Known:
 
 
 JOBS: Mapping[str, Known] = {
+    "retention": Known(
+        "jobs.clear.retention.execute:RetentionJob", "purge rows that are past: see 'lake jobs retention'"
+    ),
+    "shred": Known("jobs.sealed.retention.shred:ShredJob", "finish a shredding: see 'lake jobs shred'"),
     "sweep": Known("jobs.sealed.sweep:SweepJob", "remove objects that no batch owns", "17 3 * * *"),
 }
 
