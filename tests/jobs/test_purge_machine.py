@@ -216,12 +216,13 @@ class Machine(RuleBasedStateMachine):
         else:
             code = 0
             with self.open() as lake:
-                Runner(lake.home).run(job(lake))
+                done = Runner(lake.home).run(job(lake))
         self.wraps = wraps
         if code == 0:
             self.ended()
-            data = certified(self.world).data
-            assert data["counts"]["rows"] == len(before) - len(self.rows)
+            if kill is None:
+                data = certified(self.world, run_id=done.id).data
+                assert data["counts"]["rows"] == len(before) - len(self.rows)
         else:
             readable = self.read()
             assert len(readable) == len(set(readable))

@@ -36,6 +36,7 @@ from keys.operations import rotate_keks
 from keys.operations.journal import exclusive
 from keys.refs import KeyState
 from keys.rows import KekName, KekRow
+from lake.cli.break_glass import person
 from lake.clock import parse_timestamp
 from lake.errors import ObjectRetainedError, UnavailableError, UsageError
 from lake.gateway.holds import HoldDesk
@@ -79,7 +80,7 @@ class RetentionJob(Job):
 
     Args:
         as_of: up to when rows count as past, naive UTC; default: the start of today.
-        by: who executes it, for approvals; who asks for the default is the lake's operator.
+        by: who executes it, for approvals; default: the operating system's user.
         backup: folder of a key backup; with it bucket keys are replaced and old roots trimmed at the end, so that no
             copy of the key store from before opens.
     """
@@ -97,7 +98,7 @@ class RetentionJob(Job):
     ) -> None:
         super().__init__(home, actor)
         self._as_of = as_of
-        self._by = by
+        self._by = by or person()
         self._backup = backup
         self._holds = HoldDesk(home)
 
@@ -164,16 +165,16 @@ class RetentionJob(Job):
         cuts = {file_id: at for group in groups for file_id, at in group["files"]}
         page = self.home.upkeep.live(list(cuts))
         work = _Work(skipped=len(cuts) - len(page))
-        for file, person in page:
+        for file, number in page:
             at = cuts[file.file_id]
-            mine = [one for one in spared if one.about(person, file.partition.dataset)]
+            mine = [one for one in spared if one.about(number, file.partition.dataset)]
             going = Going(None if at is None else moment(at), mine)
             if going.everything(file.first_ts, file.last_ts):
-                work.whole.append((file, person))
+                work.whole.append((file, number))
                 continue
             work.held += any(one.touches(file.first_ts, file.last_ts) for one in mine)
             if not going.nothing(file.first_ts, file.last_ts):
-                work.parts.append((file, person, going))
+                work.parts.append((file, number, going))
         return work
 
     def _opens(self, work: _Work) -> bool:

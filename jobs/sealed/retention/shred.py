@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobs.runner.work import Counts, Item, Job, Plan, Run, Step
-from lake.api import operator_name
+from lake.cli.break_glass import person
 from lake.errors import DeniedError, ObjectRetainedError, UsageError
 from lake.gateway.erased import Erased
 from lake.gateway.holds import HoldDesk
@@ -35,7 +35,7 @@ class ShredJob(Job):
     Args:
         employees: their ids; None to go on with a run that was cut off.
         backup: folder of the key backup that must open before anything is destroyed.
-        by: who does it; default: the lake's operator.
+        by: who does it; default: the operating system's user.
     """
 
     name = SHRED
@@ -53,7 +53,7 @@ class ShredJob(Job):
         by: str = "",
     ) -> None:
         super().__init__(home, actor)
-        self._by = by or operator_name()
+        self._by = by or person()
         self._employees = tuple(employees)
         self._backup = backup
         self._copies_kept = copies_kept
