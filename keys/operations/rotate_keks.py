@@ -80,7 +80,7 @@ def next_version(keeper: Keeper, row: KekRow) -> int:
     Raises:
         KeyOperationError: it was changed meanwhile.
     """
-    epoch = keeper.changes.add_kek_versions(_new_versions(keeper, [row], 0))
+    epoch = keeper.changes.add_kek_versions(_new_versions(keeper, [replace(row, state=KeyState.ENABLED)], 0))
     sys.audit("lake.step", "keys.keks-made")
     return epoch
 
