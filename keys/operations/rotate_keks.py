@@ -71,18 +71,16 @@ def next_page(
     return [(row.kek_id, row.version) for row in old], old[-1].kek_id
 
 
-def next_version(keeper: Keeper, row: KekRow) -> int:
-    """Give one KEK its next version, whatever its state; commits with the former one are the caller's to refuse.
-
-    Returns:
-        The key epoch from which it wraps.
+def next_versions(keeper: Keeper, rows: Collection[KekRow]) -> None:
+    """Give KEKs their next versions, whatever their states; commits with the former ones are the caller's to refuse.
 
     Raises:
-        KeyOperationError: it was changed meanwhile.
+        KeyOperationError: one was changed meanwhile.
     """
-    epoch = keeper.changes.add_kek_versions(_new_versions(keeper, [replace(row, state=KeyState.ENABLED)], 0))
-    sys.audit("lake.step", "keys.keks-made")
-    return epoch
+    if rows:
+        enabled = [replace(row, state=KeyState.ENABLED) for row in rows]
+        keeper.changes.add_kek_versions(_new_versions(keeper, enabled, 0))
+        sys.audit("lake.step", "keys.keks-made")
 
 
 def _new_versions(keeper: Keeper, old: Collection[KekRow], before: int) -> list[KekRow]:

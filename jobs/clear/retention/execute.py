@@ -60,10 +60,11 @@ class _Work:
     parts: list[tuple[DataFile, int, Going]] = field(default_factory=list)
     held: int = 0
     skipped: int = 0
+    suspended: int = 0
 
     def left(self) -> dict[str, int]:
-        """Counts of what stays: files with rows that are held, and files that were replaced since the plan."""
-        return {"held_files": self.held, "skipped_files": self.skipped}
+        """Counts of files that stay: with rows that are held, replaced since the plan, of somebody suspended."""
+        return {"held_files": self.held, "skipped_files": self.skipped, "suspended": self.suspended}
 
     def names(self) -> set[KekName]:
         """The months that are touched, as their KEKs are named."""
@@ -138,10 +139,9 @@ class RetentionJob(Job):
             holds = self._holds.standing()
             work = self._work(groups)
             begun = noted.get("keks", [])
+            self._leave_suspended(work)
             if not begun and not work.whole and not work.parts:
                 return self._noted(step, {"counts": work.left(), "keks": []})
-            if not self._opens(work):
-                return self._noted(step, {"counts": {**work.left(), "suspended": 1}, "keks": []})
             dying = self._dying(keys, work.names(), begun)
             noted = {**noted, **self._noted(step, {"keks": dying})}
             sys.audit("lake.step", "retention.decided")
@@ -177,13 +177,20 @@ class RetentionJob(Job):
                 work.parts.append((file, number, going))
         return work
 
-    def _opens(self, work: _Work) -> bool:
-        """Whether what is to be written anew can be read: an employee or a level may be suspended."""
-        try:
-            self.home.broker.check_open([dek_request(file) for file, _, _ in work.parts])
-        except KeyStateError:
-            return False
-        return True
+    def _leave_suspended(self, work: _Work) -> None:
+        """Leave out what cannot be read to be written anew: an employee or a level may be suspended."""
+
+        def opens(files: Sequence[DataFile]) -> bool:
+            try:
+                self.home.broker.check_open([dek_request(file) for file in files])
+            except KeyStateError:
+                return False
+            return True
+
+        if not opens([file for file, _, _ in work.parts]):
+            readable = [part for part in work.parts if opens([part[0]])]
+            work.suspended = len(work.parts) - len(readable)
+            work.parts = readable
 
     def _dying(self, keys: KeyKeeping, names: Collection[KekName], begun: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """Every living version of the KEKs of these months: id, version, SHA-256 of its wrap.
@@ -216,16 +223,12 @@ class RetentionJob(Job):
         over = [(row.kek_id, row.version) for row in ends]
         keys.keeper.changes.change_keks(over, (KeyState.ENABLED,), KeyState.DECRYPT_ONLY)
         sys.audit("lake.step", "retention.closed")
-        for row in last:
-            if row not in ends:
-                rotate_keks.next_version(keys.keeper, row)
+        rotate_keks.next_versions(keys.keeper, [row for row in last if row not in ends])
         keys.keeper.fence(self.home.key_store.epoch())
         sys.audit("lake.step", "retention.fenced")
         # What landed before the fence, and after it was looked for, goes on under a next version too.
         late = self._others(set(over), going)
-        for row in ends:
-            if row.kek_id in late:
-                rotate_keks.next_version(keys.keeper, row)
+        rotate_keks.next_versions(keys.keeper, [row for row in ends if row.kek_id in late])
 
     def _others(self, keks: set[tuple[str, int]], going: set[str]) -> set[str]:
         """Ids of KEKs under which there is a live file that does not go as a whole."""

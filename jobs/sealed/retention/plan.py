@@ -30,8 +30,8 @@ from lake.sealed.catalog.rows import microseconds, moment
 from lake.sealed.catalog.tables import batches, files
 
 RETENTION = "retention"
-GROUPS_OF_ITEM = 50
-"""Months of one item of those that go whole; one that is written anew is an item of its own."""
+GROUPS_OF_ITEM, PARTS_OF_ITEM = 50, 10
+"""Months of one item: of those that go whole, and of those that are written anew, file after file."""
 
 Month = tuple[int, str, int, str]
 """An employee's number and pseudonym, a sensitivity, a month."""
@@ -118,15 +118,14 @@ class Planner:
         totals = _Totals()
         items: list[Item] = []
         whole: list[dict[str, Any]] = []
+        parts: list[dict[str, Any]] = []
         for month, found in self.months():
             if not rules.due([file.span for file in found]):
                 continue
             group = self._group(month, found)
             _count(totals, month, found, spared, destroys=group["destroy"])
-            if group["destroy"]:
-                whole.append(group)
-            else:
-                items.append(_item([group]))
+            (whole if group["destroy"] else parts).append(group)
+        items += (_item(parts[at : at + PARTS_OF_ITEM]) for at in range(0, len(parts), PARTS_OF_ITEM))
         items += (_item(whole[at : at + GROUPS_OF_ITEM]) for at in range(0, len(whole), GROUPS_OF_ITEM))
         facts = {
             "as_of": timestamp(self.as_of.replace(tzinfo=UTC)),
