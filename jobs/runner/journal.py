@@ -101,8 +101,11 @@ class RunJournal:
 
         Raises:
             IntegrityError: an item was changed, added or removed.
+            UsageError: the run ended long ago.
         """
         items = tuple(item for item, _, _ in self.items(run))
+        if run.items and not items:
+            raise UsageError("the items of this run are not kept any more", hint="'lake audit show' has what it did")
         plan = Plan(run.job, items, run.facts)
         if plan.hash != run.plan:
             raise _changed()
