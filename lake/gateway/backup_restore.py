@@ -31,6 +31,7 @@ from lake.errors import IntegrityError, LakeError, UsageError
 from lake.gateway import key_services, places
 from lake.gateway.backup import CONFIG, HEAD, RELEASES, attachments, catalog_rows, find_unit, key_backup_of, log_entries
 from lake.gateway.config import LakeConfig, write_config
+from lake.gateway.erased import Erased
 from lake.gateway.home import Home
 from lake.gateway.recorder import parse_entry
 from lake.gateway.restoring import Restoring
@@ -166,7 +167,7 @@ class _Restoration:
             head = dump.verify(lambda name: catalog_rows(opened, name), home.control.catalog_mac)
             if (head.seq, head.mac) != (self.unit.catalog_seq, self.unit.catalog_mac):
                 raise IntegrityError("the unit's catalog is not the one of its manifest", hint="use another unit")
-            erased = self._erase_again(home, log)
+            erased = self._erase_again(home, log, user)
             report = {
                 "unit": self.unit.id,
                 "at": self.unit.at,
@@ -295,7 +296,7 @@ class _Restoration:
                 self.progress(1)
         sys.audit("lake.step", "restore.catalog-written")
 
-    def _erase_again(self, home: Home, log: _Log) -> int:
+    def _erase_again(self, home: Home, log: _Log, user: str) -> int:
         """Employees whom a newer key backup or the log's later entries show as erased; gives how many."""
         names = restore.tombstoned(self.folder.keys, self.unit.lake, self.notes)
         with home.key_database.reading() as connection:
@@ -305,6 +306,7 @@ class _Restoration:
         if gone:
             home.upkeep.fence(home.key_changes.tombstone(sorted(gone)))
             home.advance(home.upkeep.erase(sorted(gone.values())))
+            Erased(home).erase(user, sorted(gone.values()), None)
         return len(gone)
 
     def _compare_objects(self, home: Home) -> dict[str, Any]:

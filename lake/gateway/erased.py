@@ -55,7 +55,7 @@ class Erased:
                 hint="who was hired again is admitted with 'lake jobs admit'",
             )
 
-    def erase(self, by: str, numbers: Collection[int], lease: Lease) -> int:
+    def erase(self, by: str, numbers: Collection[int], lease: Lease | None) -> int:
         """Erase entries of the directory; gives how many were left. Remembered first, and erased then."""
         entries = self._home.catalog.directory(numbers)
         if entries:

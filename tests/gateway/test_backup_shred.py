@@ -14,6 +14,7 @@ from keys.operations.restore import bucket_rows_of
 from keys.operations.unit import UnitFolder
 from keys.providers import WrappedKey
 from lake.gateway.backup import key_backup_of
+from lake.gateway.erased import Erased
 from lake.gateway.keyplans import KeyScope
 from lake.rules import layout
 from tests import world as w
@@ -72,6 +73,9 @@ def test_an_older_unit_is_refused_unless_named_and_opens_nothing_of_the_erased(w
                 lake.home.provider.unwrap(root_name(row.sensitivity), [item])
         assert keeping(lake).status()["employees"]["erased"] == 1
         assert lake.home.key_store.counts()["subjects"] == number
+        assert lake.home.directory.find([ADA, BEN]).keys() == {BEN}
+        assert Erased(lake.home).tags() == {lake.home.control.lookup_tag(ADA)}
+        lake.home.catalog.verify()
     assert new.rows(f"SELECT * FROM events WHERE employee = '{ADA}'") == []
     with pytest.raises((OutdatedPlanError, KeyStateError)):
         new.rows(f"SELECT * FROM events WHERE employee = '{BEN}'")

@@ -18,15 +18,19 @@ from lake.sealed.catalog.rows import chunks
 from lake.sealed.catalog.tables import commits, directory, erasures
 
 
-def erase_entries(catalog: Catalog, numbers: Collection[int], lease: Lease) -> chain.Head | None:
+def erase_entries(catalog: Catalog, numbers: Collection[int], lease: Lease | None) -> chain.Head | None:
     """Erase employees' entries in one commit; None if there is none of them.
+
+    Args:
+        lease: under which it is done; None for a lake that nobody else has.
 
     Raises:
         LeaseLostError: another process has taken the lease over.
         IntegrityError: an entry is of a commit that is none of the directory.
     """
     with catalog.database.writing() as connection:
-        check_lease(connection, lease)
+        if lease is not None:
+            check_lease(connection, lease)
         apart: set[int] = set()
         for part in chunks(sorted(numbers)):
             apart |= set(connection.execute(sa.select(directory.c.seq).where(directory.c.number.in_(part))).scalars())
