@@ -6,7 +6,7 @@ import argparse
 from datetime import timedelta
 from typing import Any
 
-from jobs import rekey_cli, retention_cli, run_cli
+from jobs import rekey_cli, retention_cli, run_cli, upkeep_cli
 from lake.cli import arguments as args
 from lake.cli.output import emit, progress, table
 from lake.errors import UsageError
@@ -29,6 +29,7 @@ def register(subparsers: Any) -> None:
     sweep.set_defaults(run=_sweep)
     run_cli.register(commands)
     retention_cli.register(commands)
+    upkeep_cli.register(commands)
     rekey_cli.register(subparsers)
 
 

@@ -154,6 +154,12 @@ class IntegrityError(LakeError):
     exit_code = 4
 
 
+class QuarantinedError(IntegrityError):
+    """Files that are known to be damaged would have to be read; nothing was, so that no row is missing unnoticed."""
+
+    code = "quarantined"
+
+
 class UnavailableError(LakeError):
     """Something needed did not answer or is busy; the same call may succeed later."""
 

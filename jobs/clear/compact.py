@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import ClassVar
 
 import pyarrow as pa
 
-from jobs.clear.compact_exchange import Draft, Opened, Page, exchange
+from jobs.clear.compact_exchange import Draft, Opened, Page, exchange, names
 from jobs.clear.compact_merge import merged, rows_of, whole_groups
 from jobs.clear.reencrypt import ref
-from jobs.runner.work import Counts, Item, Job, Plan, Step
+from jobs.runner.work import Counts, Item, Job, Option, Plan, Step
 from lake.clear.arrow_schema import stored_schema
 from lake.errors import IntegrityError
 from lake.gateway.home import Home
@@ -54,8 +55,11 @@ class Compact(Job):
             others of the same day.
     """
 
-    name = "compact"
-    summary = "merge small files of an employee, a sensitivity and a month"
+    name: ClassVar[str] = "compact"
+    options: ClassVar[Mapping[str, Option]] = {
+        "datasets": Option(names, "datasets, separated by commas (default: all)"),
+        "by-received": Option(names, "datasets of which files are merged only with others of the same day of receipt"),
+    }
 
     def __init__(
         self,
@@ -68,10 +72,12 @@ class Compact(Job):
         super().__init__(home, actor)
         self._datasets = None if datasets is None else frozenset(datasets)
         self._by_received = frozenset(by_received)
+        self._damaged: set[str] = set()
         self._contracts: dict[tuple[str, int], Contract] = {}
 
     def plan(self) -> Plan:
-        """See Job. Items name files by id."""
+        """See Job. Items name files by id; what is in quarantine is left alone."""
+        self._damaged = {one.file_id for one in self.home.quarantine.listed()}
         items: list[Item] = []
         files = rows = size = 0
         for place in self._places():
@@ -133,6 +139,8 @@ class Compact(Job):
         settings = self.home.settings
         for file, landed in self.home.upkeep.of_partition(place):
             if file.rows >= settings.compact_rows // 2 or file.length >= settings.compact_bytes // 2:
+                continue
+            if file.file_id in self._damaged:
                 continue
             dataset = file.partition.dataset
             kept = self._contract(dataset, file.schema_version).retention[file.partition.sensitivity]

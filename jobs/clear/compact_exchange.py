@@ -29,7 +29,7 @@ from lake.gateway.kek_rotation import dek_request
 from lake.gateway.recorder import Actor
 from lake.gateway.release import release
 from lake.rules.layout import object_key
-from lake.rules.model import DataFile, Partition
+from lake.rules.model import NAME, DataFile, Partition
 from lake.sealed.audit import entries
 
 TRIES = 5
@@ -205,3 +205,11 @@ def _to_read(home: Home, file: DataFile, number: int, dek: bytes) -> FileToRead:
         dek=dek,
         aad_prefix=home.broker.aad_prefix(partition, file.file_id),
     )
+
+
+def names(text: str) -> frozenset[str]:
+    """An option's text as names of datasets."""
+    found = frozenset(filter(None, (name.strip() for name in text.split(","))))
+    if not found or not all(NAME.fullmatch(name) for name in found):
+        raise ValueError
+    return found

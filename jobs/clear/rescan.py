@@ -8,19 +8,19 @@ the former file's DEK goes with the commit that replaces it, and its object with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from jobs.clear.compact_exchange import Draft, Opened, Page, concluded, exchange, opened
+from jobs.clear.compact_exchange import Draft, Opened, Page, concluded, exchange, names, opened
 from jobs.clear.compact_merge import rows_of, whole_groups
 from jobs.clear.reencrypt import ref
 from jobs.clear.rescan_rows import BATCH_ROWS, Judgement, Rescanner
 from jobs.clear.rescan_scanned import Scanned
-from jobs.runner.work import Counts, Item, Job, Plan, Run, Step
+from jobs.runner.work import Counts, Item, Job, Option, Plan, Run, Step
 from lake.clear.arrow_schema import stored_schema
 from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Screen
@@ -37,6 +37,10 @@ ITEM_FILES = 16
 ITEM_BYTES = 64 * 1024 * 1024
 MOST_ITEMS = 10_000
 """Of one run; the next one goes on."""
+
+
+def _yes(text: str) -> bool:
+    return bool(("no", "yes").index(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,12 @@ class Rescan(Job):
     """
 
     name: ClassVar[str] = "rescan"
-    summary = "look through landed texts with the newest filter rules"
+    destroys: ClassVar[bool] = True
+    options: ClassVar[Mapping[str, Option]] = {
+        "datasets": Option(names, "datasets, separated by commas (default: all)"),
+        "purge": Option(_yes, "yes to leave out the rows that would rise (default: no)"),
+        "again": Option(_yes, "yes for files too that were looked through with these rules (default: no)"),
+    }
     writes: ClassVar[bool] = True
 
     def __init__(
@@ -141,11 +150,15 @@ class Rescan(Job):
         return {"digest": self._screen.digest, "datasets": self._datasets, "purge": self._purge}
 
     def _live(self, scanned: Scanned, up_to: int) -> Iterator[tuple[DataFile, bool]]:
-        """Files in order of id, each with whether it was looked through before."""
+        """Files in order of id, each with whether it was looked through before; those in quarantine are left alone."""
+        damaged = {one.file_id for one in self.home.quarantine.listed()}
         for page in self.home.upkeep.pages(FileScope(up_to=up_to), 5_000):
-            wanted = [file for file, _ in page if self._datasets is None or file.partition.dataset in self._datasets]
+            wanted = [file for file, _ in page if file.file_id not in damaged and self._means(file)]
             done = scanned.of(wanted)
             yield from ((file, file.file_id in done) for file in wanted)
+
+    def _means(self, file: DataFile) -> bool:
+        return self._datasets is None or file.partition.dataset in self._datasets
 
     def _rescan(self, found: Opened, page: Page, draft: Draft, step: Step) -> Counts:
         counts: Counter[str] = Counter()
@@ -230,6 +243,7 @@ class RescanDryRun(Rescan):
     """The same counts, with nothing changed. It reads what a rescan would read, and is recorded as one."""
 
     name: ClassVar[str] = "rescan-dry-run"
+    destroys: ClassVar[bool] = False
     writes: ClassVar[bool] = False
 
 

@@ -34,6 +34,11 @@ class Known:
 
 
 JOBS: Mapping[str, Known] = {
+    "compact": Known("jobs.clear.compact:Compact", "merge small files of a partition", "27 1 * * *"),
+    "scrub": Known("jobs.clear.scrub:ScrubFiles", "check every object, row, wrap and AEAD tag", "7 4 * * 0"),
+    "scrub-objects": Known("jobs.sealed.scrub:ScrubObjects", "check every object and row; needs no key of data"),
+    "rescan": Known("jobs.clear.rescan:Rescan", "look through landed texts with the newest filter rules"),
+    "rescan-dry-run": Known("jobs.clear.rescan:RescanDryRun", "count what a rescan would do, and change nothing"),
     "retention": Known(
         "jobs.clear.retention.execute:RetentionJob", "purge rows that are past: see 'lake jobs retention'"
     ),

@@ -12,3 +12,4 @@ GRANT UPDATE (kek_id, kek_version, wrapped_dek, removed_seq) ON lake_catalog.fil
 GRANT INSERT, UPDATE, DELETE ON lake_catalog.marks TO lake_jobs;
 GRANT INSERT, UPDATE ON lake_catalog.leases TO lake_jobs;
 GRANT INSERT, UPDATE, DELETE ON lake_catalog.job_runs, lake_catalog.job_items TO lake_jobs;
+GRANT INSERT, UPDATE, DELETE ON lake_catalog.quarantine TO lake_jobs;

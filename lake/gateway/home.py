@@ -40,6 +40,7 @@ from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
 from lake.sealed.catalog.draft import Draft
 from lake.sealed.catalog.fence import GENERATION, read_fence
+from lake.sealed.catalog.quarantine import Quarantine
 from lake.sealed.catalog.upkeep import Upkeep
 from lake.sealed.objects import ObjectStore
 from lake.settings import Secrets, Settings
@@ -81,6 +82,7 @@ class Home:
         self.catalog = Catalog(database, self.control.catalog_mac, clock)
         self.catalog.check_anchor(*self.key_store.anchor("catalog"))
         self.upkeep = Upkeep(self.catalog)
+        self.quarantine = Quarantine(database)
         self._follow_restored()
         signer = log_signer(config, self.control)
         notes = NoteVerifier([signer.verifier_key])

@@ -104,6 +104,7 @@ class Planner:
             return Planned(grant, contract, (), first, last)
         selection = Selection(grant.dataset, levels, numbers, wanted_first, wanted_last)
         files = without_withheld(self._home, grant, self._home.catalog.select(selection))
+        self._home.quarantine.refuse(grant.dataset, files)
         return Planned(grant, contract, files, first, last)
 
     def _numbers(self, grant: Grant, principal: Principal, bounds: TableConstraints) -> frozenset[int] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.jobs.small_files import make_small
 from tests.world import World, copy, make
 
 
@@ -19,3 +20,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> World:
 def world(template: World, tmp_path: Path) -> World:
     """A copy of the known lake."""
     return copy(template, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def small_template(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The known lake in many small files; only to be copied or read."""
+    return make_small(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def small(small_template: World, tmp_path: Path) -> World:
+    """A copy of it."""
+    return copy(small_template, tmp_path)

@@ -261,6 +261,15 @@ refusals = sa.Table(
 )
 """Batches refused because of a pause; outside the chain."""
 
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("file_id", sa.String(32), primary_key=True),
+    sa.Column("reason", sa.String(16), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""Files that a scrub found damaged, outside the chain; see quarantine.py."""
+
 CHAINED = (
     contracts,
     policies,

@@ -1,0 +1,354 @@
+"""Compaction: fewer files, the same rows, each once whatever is killed where and whoever reads meanwhile."""
+
+# ruff: noqa: DTZ001 - capture times are naive UTC
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import threading
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.clear.compact import Compact
+from jobs.clear.compact_merge import merged, whole_groups
+from keys.receipts import JOB_INTENT
+from lake.clear.landing.encode import ROW_GROUP_ROWS
+from lake.cli.main import main
+from lake.gateway.kek_rotation import dek_request
+from lake.gateway.keykeeping import KeyKeeping
+from lake.gateway.keyplans import KeyScope
+from lake.rules.model import Partition
+from lake.sealed.audit import entries
+from tests import world as w
+from tests.jobs.small_files import EXPECTED, SECOND, live, renew, run, whole
+from tests.world import ADA, BEN, World, child, copy, finished, landed, same_rows
+
+EAGER = w.small_settings(compact_least=2)
+"""Also the month that runs is merged from two files on."""
+COMPACT = """
+from jobs.clear.compact import Compact
+from jobs.runner.run import Runner
+
+with world.open() as lake:
+    sys.addaudithook(hook)
+    Runner(lake.home).run(Compact(lake.home, lake.actor))
+"""
+
+
+def test_small_files_of_a_partition_become_one(small: World) -> None:
+    """Rows, partitions and sensitivities stay; keys are fresh, former wraps are gone; again there is nothing to do."""
+    with small.open(settings=EAGER) as lake:
+        old = live(lake)
+        done = run(lake, Compact(lake.home, lake.actor))
+        new = live(lake)
+        partitions = Counter(file.partition for file in new.values())
+        assert set(partitions.values()) == {1}
+        assert {file.partition for file in old.values()} == partitions.keys()
+        gone, made = old.keys() - new.keys(), new.keys() - old.keys()
+        assert (done.state, done.counts["files"], done.counts["made"]) == ("done", len(gone), len(made))
+        assert sum(file.rows for file in new.values()) == sum(file.rows for file in old.values()) == len(EXPECTED)
+        with lake.home.catalog.database.reading() as connection:
+            wraps = connection.exec_driver_sql("SELECT count(*) FROM files WHERE wrapped_dek IS NOT NULL").scalar_one()
+        assert wraps == len(new)
+        deks = lake.home.broker.open_deks([dek_request(file) for file in new.values()])
+        assert len(set(deks)) == len(new)
+        assert Compact(lake.home, lake.actor).plan().items == ()
+    whole(small)
+
+
+def test_keys_are_released_for_recorded_files_only(small: World) -> None:
+    """Each merge has its INTENT with the partition and its OUTCOME; the book holds the same keys."""
+    with small.open() as lake:
+        done = run(lake, Compact(lake.home, lake.actor))
+        book = lake.home.key_store.releases()
+    intents = small.entries(JOB_INTENT)
+    outcomes = {entry["ref"]: entry for entry in small.entries(entries.JOB_OUTCOME)}
+    assert len(intents) == done.items > 0
+    for entry in intents:
+        assert entry["job"] == "compact"
+        assert sum(book[entry["index"]][1].values()) == entry["scope"]["files"] == outcomes[entry["index"]]["files"]
+    assert sum(entry["rows"] for entry in outcomes.values()) == done.counts["rows"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "job.begun",
+        "job.recorded",
+        "job.item",
+        "compact.intended",
+        "compact.keys-released",
+        "compact.object-written",
+        "compact.objects-durable",
+        "compact.replaced",
+        "compact.recorded",
+        "job.item-done",
+        "job.item-closed",
+        "job.finished",
+        "job.closed",
+    ],
+)
+def test_killed_at_any_step_every_row_is_there_once(small: World, step: str) -> None:
+    """And the same command goes on to the same end, with the counts of both."""
+    status, _, err = finished(child(small, COMPACT, step))
+    assert status == -signal.SIGKILL, err
+    assert same_rows(small.rows(), EXPECTED)
+    with small.open() as lake:
+        run(lake, Compact(lake.home, lake.actor))
+        assert Compact(lake.home, lake.actor).plan().items == ()
+    whole(small)
+
+
+def test_queries_meanwhile_see_each_row_once(small: World) -> None:
+    """Readers go on while files are merged under them."""
+    process = child(small, COMPACT)
+    wrong: list[int] = []
+    seen: list[int] = []
+
+    def read() -> None:
+        with small.connect() as connection:
+            while process.poll() is None or not seen:
+                rows = connection.sql("SELECT * FROM events").arrow().to_pylist()
+                (seen if same_rows(rows, EXPECTED) else wrong).append(len(rows))
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    status, _, err = finished(process)
+    for thread in threads:
+        thread.join()
+    assert (status, wrong) == (0, []), err
+    assert seen
+    whole(small)
+
+
+def test_a_query_that_was_planned_before_reads_what_it_was_given(small: World) -> None:
+    """Replaced objects stay, until the sweep's grace period is over."""
+    with small.connect() as connection:
+        batches = iter(connection.sql("SELECT * FROM events").batches())
+        first = next(batches)
+        with small.open() as lake:
+            run(lake, Compact(lake.home, lake.actor))
+        rows = [*first.to_pylist(), *(row for batch in batches for row in batch.to_pylist())]
+    assert same_rows(rows, EXPECTED)
+
+
+def test_batches_sent_again_are_no_ops(small: World) -> None:
+    """A batch is known by its own row of the catalog, whatever became of its files."""
+    with small.open() as lake:
+        run(lake, Compact(lake.home, lake.actor))
+        again = lake.ingest("events", w.table(w.known_rows()[1::7]), batch_id="batch-1")
+        assert again.files == 0
+    whole(small)
+
+
+def test_versions_of_a_contract_are_merged_where_they_promise_the_same(small: World) -> None:
+    """A file of both has the newer version, and null where the older had no column."""
+    with small.open(settings=EAGER) as lake:
+        old = live(lake)
+        run(lake, Compact(lake.home, lake.actor))
+        made = {name: file for name, file in live(lake).items() if name not in old}
+        assert {file.schema_version for file in old.values()} == {1, 2}
+        newest: dict[Partition, int] = {}
+        for file in old.values():
+            newest[file.partition] = max(newest.get(file.partition, 0), file.schema_version)
+        assert {name: file.schema_version for name, file in made.items()} == {
+            name: newest[file.partition] for name, file in made.items()
+        }
+        found = run(lake, Compact(lake.home, lake.actor))
+        assert found.items == 0
+    assert {row["extra"] for row in small.rows()} == {None}
+
+
+def test_what_is_kept_for_another_time_is_not_merged(template: World, tmp_path: Path) -> None:
+    """A contract that promises fewer days is kept to: its rows are not mixed with those of the longer promise."""
+    world = copy(template, tmp_path)
+    shorter = SECOND.replace('"4": 30d', '"4": 20d')
+    rows = [replaced | {"ts": replaced["ts"] + timedelta(seconds=1)} for replaced in w.known_rows()]
+    with world.open(settings=EAGER) as lake:
+        renew(lake, shorter)
+        lake.ingest("events", w.table(rows), batch_id="second")
+        run(lake, Compact(lake.home, lake.actor))
+        files = live(lake)
+    versions: dict[int, set[int]] = {}
+    for file in files.values():
+        versions.setdefault(file.partition.sensitivity, set()).add(file.schema_version)
+    assert versions == {1: {2}, 2: {2}, 3: {2}, 4: {1, 2}}
+    whole(world, landed([*w.known_rows(), *rows]))
+
+
+def test_where_retention_goes_by_receipt_only_files_of_a_day_are_merged(template: World, tmp_path: Path) -> None:
+    """And a merged file counts as received with the first of its batches, so that nothing is kept too long."""
+    world = copy(template, tmp_path)
+    for number, hours in enumerate((1, 2, 30)):
+        rows = [sent | {"ts": sent["ts"] + timedelta(seconds=number + 1)} for sent in w.known_rows()[:40]]
+        with world.open(clock=lambda hours=hours: w.NOW + timedelta(hours=hours)) as lake:
+            lake.ingest("events", w.table(rows), batch_id=f"late-{number}")
+    with world.open() as lake:
+        run(lake, Compact(lake.home, lake.actor, by_received={"events"}))
+        places = {
+            (file.partition.dataset, file.partition.sensitivity, file.partition.month) for file in live(lake).values()
+        }
+        (ada,) = lake.home.directory.find([ADA]).values()
+        days = [
+            [moment for _, moment in lake.home.upkeep.of_partition((dataset, ada.number, level, month))]
+            for dataset, level, month in sorted(places)
+        ]
+    assert any(len(found) == 2 for found in days)
+    for found in days:
+        assert len({moment.date() for moment in found}) == len(found)
+        assert set(found) <= {moment.replace(tzinfo=None) for moment in (w.NOW, w.NOW + timedelta(hours=30))}
+
+
+def test_the_running_month_waits_for_enough_files(small: World) -> None:
+    """A month that is over is merged from two files on, the one that runs from as many as the settings say."""
+    july = w.NOW.replace(month=7)
+    with small.open(clock=lambda: july, settings=w.small_settings(compact_least=100)) as lake:
+        months = {item.id.split("/")[3] for item in Compact(lake.home, lake.actor).plan().items}
+    assert "2026-07" not in months
+    with small.open(settings=w.small_settings(compact_files=2)) as lake:
+        assert {len(item.work["files"]) for item in Compact(lake.home, lake.actor).plan().items} == {2}
+    with small.open(settings=w.small_settings(compact_rows=4)) as lake:
+        assert all(
+            sum(live(lake)[name].rows for name in item.work["files"]) <= 4
+            for item in Compact(lake.home, lake.actor).plan().items
+        )
+
+
+def test_one_item_that_fails_does_not_stop_the_others(small: World) -> None:
+    """The files of somebody whose keys are disabled stay as they are; the run says that it is incomplete."""
+    with small.open() as lake:
+        keeping = KeyKeeping(lake.home, lake.actor)
+        scope = KeyScope(employees=frozenset({BEN}))
+        keeping.change_state(scope, disabled=True, whole_level=False)
+        (ben,) = lake.home.directory.find([BEN]).values()
+        before = {name for name, file in live(lake).items() if file.partition.subject == ben.id}
+        done = run(lake, Compact(lake.home, lake.actor))
+        assert (done.state, done.counts["failed"] > 0, done.counts["done"] > 0) == ("incomplete", True, True)
+        assert before <= live(lake).keys()
+        keeping.change_state(scope, disabled=False, whole_level=False)
+        assert run(lake, Compact(lake.home, lake.actor)).state == "done"
+    whole(small)
+
+
+def test_from_the_command_line(small: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run changes nothing; a run says what it did."""
+    at = ["--lake", str(small.root), "--key-file", str(small.key), "--json"]
+    assert main(["jobs", "run", "compact", "--dry-run", *at]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["facts"]["files"] > planned["items"] > 0
+    assert main(["jobs", "run", "compact", "--option", "datasets=events", *at]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["files"] == planned["facts"]["files"]
+    assert main(["jobs", "run", "compact", "--option", "datasets=no such", *at]) == 2
+
+
+ROW = st.tuples(
+    st.sampled_from(w.EMPLOYEES[:2]),
+    st.datetimes(datetime(2026, 7, 30), datetime(2026, 8, 2)).map(lambda time: time.replace(fold=0)),
+    st.sampled_from(
+        [
+            ("focus", {"app": "Mail-QX"}),
+            ("focus", {"app": "Editor-QX", "title": "T"}),
+            ("say", {"said": "s"}),
+            ("judge", {"note": "n"}),
+        ]
+    ),
+    st.integers(-500, 500),
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batches=st.lists(st.lists(ROW, min_size=1, max_size=8), min_size=2, max_size=7),
+    files=st.integers(2, 5),
+    turn=st.integers(0, 6),
+)
+def test_any_files_hold_the_same_rows_afterwards(
+    empty: World, tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple]], files: int, turn: int
+) -> None:
+    """Random batches, levels, months and versions of the contract, merged until there is nothing more to merge."""
+    world = copy(empty, tmp_path_factory.mktemp("any"))
+    sent = [
+        [w.row(employee, ts, kind, **values, n=n) for employee, ts, (kind, values), n in batch] for batch in batches
+    ]
+    with world.open(settings=w.small_settings(compact_files=files, compact_least=2)) as lake:
+        for index, rows in enumerate(sent):
+            if index == turn:
+                renew(lake, SECOND)
+            lake.ingest("events", w.table(rows), batch_id=f"any-{index}")
+        old = live(lake)
+        for _ in range(10):
+            if run(lake, Compact(lake.home, lake.actor)).items == 0:
+                break
+        new = live(lake)
+        assert {file.partition for file in new.values()} == {file.partition for file in old.values()}
+        assert len(new) == len({file.partition for file in new.values()})
+    assert same_rows(world.rows(), landed(list(itertools.chain(*sent))))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A lake with one row only, of the second dataset's time."""
+    return w.make(tmp_path_factory.mktemp("empty"), rows=[])
+
+
+TIMES = st.lists(st.lists(st.integers(0, 30), max_size=12).map(sorted), max_size=6)
+SCHEMA = pa.schema([("ts", pa.timestamp("us")), ("n", pa.int64())])
+
+
+@given(sources=TIMES, size=st.integers(1, 5))
+def test_merged_sources_are_sorted_and_whole(sources: list[list[int]], size: int) -> None:
+    """Whatever the times, ties and lengths: every row once, in order of time."""
+    numbers = itertools.count()
+    rows = [[(time, next(numbers)) for time in times] for times in sources]
+
+    def batches(part: list[tuple[int, int]]) -> list[pa.RecordBatch]:
+        return [
+            pa.RecordBatch.from_arrays(
+                [pa.array([time for time, _ in some], pa.timestamp("us")), pa.array([n for _, n in some], pa.int64())],
+                schema=SCHEMA,
+            )
+            for some in (part[start : start + size] for start in range(0, len(part), size))
+        ]
+
+    tables = list(whole_groups(merged([iter(batches(part)) for part in rows], SCHEMA), SCHEMA))
+    found = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    times = found["ts"].cast(pa.int64()).to_pylist()
+    assert times == sorted(times)
+    assert sorted(zip(times, found["n"].to_pylist(), strict=True)) == sorted(itertools.chain(*rows))
+
+
+def test_memory_does_not_grow_with_the_rows_that_are_merged() -> None:
+    """Sixteen sources, ten times as many rows: the peak is that of a batch of each and the rows of one row group."""
+
+    def peak(batches: int) -> int:
+        pool = pa.default_memory_pool()
+        before, highest, rows = pa.total_allocated_bytes(), 0, 0
+
+        def source(number: int):
+            for index in range(batches):
+                start = (index * 4_096) * 16 + number
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        pa.array(range(start, start + 4_096 * 16, 16), pa.timestamp("us")),
+                        pa.array(range(4_096), pa.int64()),
+                    ],
+                    schema=SCHEMA,
+                )
+
+        for table in whole_groups(merged([source(number) for number in range(16)], SCHEMA), SCHEMA):
+            rows += table.num_rows
+            highest = max(highest, pool.bytes_allocated() - before)
+        assert rows == batches * 16 * 4_096
+        return highest
+
+    few, many = peak(6), peak(60)
+    assert many < few * 1.5
+    assert many < 6 * ROW_GROUP_ROWS * 16
