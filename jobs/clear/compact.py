@@ -1,15 +1,15 @@
 """Compaction: the small files of an employee, a sensitivity and a month become few of a useful size, sorted by time.
 
-A partition is never left: neither sensitivity nor month nor employee of a row changes. Merged are only files for which
-the same is promised on how long they are kept; decision 0033 says why. Memory: one batch of rows of each file that is
-merged, a row group, and the encrypted file that is made.
+A partition is never left: neither sensitivity nor month nor employee of a row changes. Only files of one version of the
+contract are merged, and only such that every rule of retention keeps each row as long as before: decision 0033. Memory:
+one batch of rows of each file that is merged, a row group, and the encrypted file that is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import ClassVar
 
 import pyarrow as pa
@@ -22,28 +22,24 @@ from lake.clear.arrow_schema import stored_schema
 from lake.errors import IntegrityError
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
+from lake.gateway.retention import RetentionDesk
 from lake.rules.contract import Contract, parse_contract
 from lake.rules.model import DataFile, month_of
+from lake.rules.retention import ClockKind, Rule
 from lake.sealed.catalog.upkeep import Place
 
 MOST_ITEMS = 10_000
 """Of one run; the next one goes on. A plan is kept in memory and in the journal."""
 PLACES = 1_000
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Small:
-    """A file that may be merged, with what has to be equal among files of one merge.
-
-    Attributes:
-        kept: days for which its contract lets rows of its sensitivity be kept.
-        received: the day (UTC) on which its batch landed, where retention goes by that.
-    """
+    """A file that may be merged, and the time at which its batch landed (naive UTC)."""
 
     file: DataFile
     landed: datetime
-    kept: int
-    received: date | None
 
 
 class Compact(Job):
@@ -51,14 +47,11 @@ class Compact(Job):
 
     Args:
         datasets: None for all.
-        by_received: datasets that have a rule of retention by the time of receipt; their files are merged only with
-            others of the same day.
     """
 
     name: ClassVar[str] = "compact"
     options: ClassVar[Mapping[str, Option]] = {
         "datasets": Option(names, "datasets, separated by commas (default: all)"),
-        "by-received": Option(names, "datasets of which files are merged only with others of the same day of receipt"),
     }
 
     def __init__(
@@ -67,17 +60,17 @@ class Compact(Job):
         actor: Actor,
         *,
         datasets: Collection[str] | None = None,
-        by_received: Collection[str] = (),
     ) -> None:
         super().__init__(home, actor)
         self._datasets = None if datasets is None else frozenset(datasets)
-        self._by_received = frozenset(by_received)
+        self._rules: tuple[Rule, ...] = ()
         self._damaged: set[str] = set()
         self._contracts: dict[tuple[str, int], Contract] = {}
 
     def plan(self) -> Plan:
         """See Job. Items name files by id; what is in quarantine is left alone."""
         self._damaged = {one.file_id for one in self.home.quarantine.listed()}
+        self._rules = RetentionDesk(self.home).current().rules
         items: list[Item] = []
         files = rows = size = 0
         for place in self._places():
@@ -86,7 +79,7 @@ class Compact(Job):
                 items.append(
                     Item(
                         f"{first.partition.dataset}/{place[1]}/{place[2]}/{place[3]}/{first.file_id}",
-                        {"files": [small.file.file_id for small in group], "of": _earliest(group).file.file_id},
+                        {"files": [small.file.file_id for small in group], "of": _newest(group).file.file_id},
                     )
                 )
                 files += len(group)
@@ -127,9 +120,9 @@ class Compact(Job):
         settings = self.home.settings
         over = place[3] < month_of(self.home.clock().astimezone(UTC).replace(tzinfo=None))
         least = 2 if over else max(2, settings.compact_least)
-        alike: dict[tuple[int, date | None], list[Small]] = {}
+        alike: dict[tuple[int, date | None, datetime | None], list[Small]] = {}
         for small in self._small(place):
-            alike.setdefault((small.kept, small.received), []).append(small)
+            alike.setdefault(self._alike(small), []).append(small)
         for group in alike.values():
             for part in _parts(group, settings.compact_rows, settings.compact_bytes, settings.compact_files):
                 if len(part) >= least:
@@ -142,9 +135,26 @@ class Compact(Job):
                 continue
             if file.file_id in self._damaged:
                 continue
-            dataset = file.partition.dataset
-            kept = self._contract(dataset, file.schema_version).retention[file.partition.sensitivity]
-            yield Small(file, landed, kept, landed.date() if dataset in self._by_received else None)
+            yield Small(file, landed)
+
+    def _alike(self, small: Small) -> tuple[int, date | None, datetime | None]:
+        """What has to be equal among files of one merge.
+
+        The merged file counts as landed with the newest of its batches. That is exact where a row counts from the
+        earlier of capture and landing, unless it was captured after it landed; and where rows count from landing, as
+        plans are made for the start of a day, for batches of one day.
+        """
+        file = small.file
+        partition, version = file.partition, file.schema_version
+        by_landing = any(
+            rule.clock is ClockKind.RECEIVED and rule.matches(partition.dataset, partition.sensitivity, version)
+            for rule in self._rules
+        )
+        return (
+            version,
+            (small.landed - _MICROSECOND).date() if by_landing else None,
+            small.landed if file.last_ts > small.landed else None,
+        )
 
     def _contract(self, dataset: str, version: int) -> Contract:
         if (dataset, version) not in self._contracts:
@@ -159,8 +169,8 @@ class Compact(Job):
 
     def _merge(self, found: Opened, page: Page, draft: Draft, of: str, step: Step) -> DataFile:
         partition = page[0][0].partition
-        newest = max(file.schema_version for file, _ in page)
-        schema = stored_schema(self._contract(partition.dataset, newest))
+        version = page[0][0].schema_version
+        schema = stored_schema(self._contract(partition.dataset, version))
         location = self.home.objects.location()
         sources = [rows_of(file, location, schema) for file in found.files]
 
@@ -170,7 +180,7 @@ class Compact(Job):
                 yield table
 
         key = draft.announce({ref(page[0][0])})(ref(page[0][0]))
-        made = draft.write(partition, newest, schema, alive(), key=key, of=of)
+        made = draft.write(partition, version, schema, alive(), key=key, of=of)
         rows = sum(file.rows for file, _ in page)
         bounds = min(file.first_ts for file, _ in page), max(file.last_ts for file, _ in page)
         if (made.rows, made.first_ts, made.last_ts) != (rows, *bounds):
@@ -180,9 +190,9 @@ class Compact(Job):
         return made
 
 
-def _earliest(group: Iterable[Small]) -> Small:
-    """The file whose batch landed first: by a clock of receipt, nothing is kept for longer than promised."""
-    return min(group, key=lambda small: (small.landed, small.file.file_id))
+def _newest(group: Iterable[Small]) -> Small:
+    """The file whose batch landed last: the merged file takes its batch over."""
+    return max(group, key=lambda small: (small.landed, small.file.file_id))
 
 
 def _parts(group: list[Small], rows: int, size: int, files: int) -> Iterator[list[Small]]:

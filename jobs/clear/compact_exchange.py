@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from jobs.clear.reencrypt import ref
 from jobs.runner.work import Step
 from keys.broker import LandingKey, LandingKeys
-from keys.errors import OutdatedPlanError
+from keys.errors import CompromisedKeyError, OutdatedPlanError
 from keys.receipts import JOB_INTENT
 from keys.refs import PartitionRef
 from lake.clear.landing.batch import finished
@@ -36,6 +37,12 @@ TRIES = 5
 """How often files are read anew because keys changed under them."""
 Page = Sequence[tuple[DataFile, int]]
 """Files, each with the dense number of its employee."""
+
+
+class RekeyFirstError(LakeError):
+    """Files are not touched while a key above theirs is marked as compromised."""
+
+    code = "rekey_first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Draft:
         files: each with the id of the file whose employee and batch it takes over.
         gone: ids of the files that go.
         written: keys of the objects.
+        confirm: asked within the commit's transaction whether it may still be made; raises if not.
     """
 
     home: Home
@@ -82,6 +90,7 @@ class Draft:
     files: list[tuple[DataFile, str]] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     written: list[str] = field(default_factory=list)
+    confirm: Callable[[sa.Connection], None] = lambda _: None
 
     def announce(self, partitions: Collection[PartitionRef]) -> Callable[[PartitionRef], LandingKey]:
         """Fresh DEKs for files of these partitions."""
@@ -134,15 +143,23 @@ def exchange(home: Home, actor: Actor, job: str, step: Step, make: Make, *, whol
     if "counts" in step.noted:
         return dict(step.noted["counts"])  # cut off after the commit
     names = list(step.item.work["files"])
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
         page = home.upkeep.live(names)
         if not page or (whole and len(page) != len(names)):
             return {"skipped": 1} if whole else {}
-        with suppress(OutdatedPlanError, StaleKeysError):
+        try:
             counts = _once(home, actor, job, step, page=page, make=make)
-            if counts is not None:
-                return counts
-    raise StaleKeysError("keys or files change too often", hint="run the command again")
+        except CompromisedKeyError:
+            raise RekeyFirstError(
+                "a key of these files is marked as compromised", hint="'lake keys rekey' puts them under others"
+            ) from None
+        except (OutdatedPlanError, StaleKeysError):
+            if attempt == TRIES - 1:
+                raise
+            continue
+        if counts is not None:
+            return counts
+    raise StaleKeysError("files change too often", hint="run the command again")
 
 
 def _once(home: Home, actor: Actor, job: str, step: Step, *, page: Page, make: Make) -> Mapping[str, int] | None:
@@ -156,13 +173,18 @@ def _once(home: Home, actor: Actor, job: str, step: Step, *, page: Page, make: M
             return counts
         home.objects.settle(draft.written)
         sys.audit("lake.step", f"{job}.objects-durable")
+
+        def confirm(connection: sa.Connection) -> None:
+            draft.confirm(connection)
+            step.note(connection, {"counts": dict(counts)})
+
         head = home.upkeep.swap(
             job,
             sorted(draft.gone),
             draft.files,
             key_epoch=min((keys.epoch for keys in draft.keys), default=None),
             lease=step.lease,
-            confirm=lambda connection: step.note(connection, {"counts": dict(counts)}),
+            confirm=confirm,
         )
     except BaseException:
         draft.remove()

@@ -8,12 +8,13 @@ the former file's DEK goes with the commit that replaces it, and its object with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from jobs.clear.compact_exchange import Draft, Opened, Page, concluded, exchange, names, opened
 from jobs.clear.compact_merge import rows_of, whole_groups
@@ -25,11 +26,13 @@ from lake.clear.arrow_schema import stored_schema
 from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Screen
 from lake.clear.reading.plan import FileToRead
-from lake.errors import IntegrityError, UsageError
+from lake.errors import IntegrityError, LakeError, UnavailableError, UsageError
 from lake.gateway.filtering import mask_tags
+from lake.gateway.holds import HoldDesk
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
 from lake.rules.contract import Contract, parse_contract
+from lake.rules.hold import Spared, touching
 from lake.rules.model import DataFile
 from lake.sealed.catalog.upkeep import FileScope
 
@@ -41,6 +44,12 @@ MOST_ITEMS = 10_000
 
 def _yes(text: str) -> bool:
     return bool(("no", "yes").index(text))
+
+
+class HeldError(LakeError):
+    """Rows are under a legal hold: what they say may not change."""
+
+    code = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +96,26 @@ class Rescan(Job):
         self._datasets = None if datasets is None else sorted(datasets)
         self._purge = purge
         self._again = again
+        self._holds = HoldDesk(home)
         self._contracts: dict[tuple[str, int], Contract] = {}
 
     def plan(self) -> Plan:
-        """See Job. Items name files by id."""
+        """See Job. Items name files by id; files in quarantine, and those that a hold spares, are left for later."""
         scanned = Scanned(self.home, self._screen.digest)
         up_to = self.home.catalog.head().seq
+        spared = self._holds.spared()
+        damaged = {one.file_id for one in self.home.quarantine.listed()}
         items: list[Item] = []
         files = size = skipped = 0
         to = None
         waiting: list[DataFile] = []
-        for file, before in self._live(scanned, up_to):
+        left_out: list[str] = []
+        for file, number, before in self._live(scanned, up_to):
             if before and not self._again:
                 skipped += 1
+                continue
+            if file.file_id in damaged or _held(spared, file, number):
+                left_out.append(file.file_id)
                 continue
             if waiting and (len(waiting) == ITEM_FILES or sum(one.length for one in waiting) >= ITEM_BYTES):
                 items.append(_item(waiting))
@@ -111,7 +127,7 @@ class Rescan(Job):
             files, size = files + 1, size + file.length
         if waiting:
             items.append(_item(waiting))
-        facts = self._asked() | {"up_to": up_to, "to": to, "files": files, "bytes": size}
+        facts = self._asked() | {"up_to": up_to, "to": to, "left_out": left_out, "files": files, "bytes": size}
         return Plan(self.name, tuple(items), facts, {"scanned_before": skipped, "more": to is not None})
 
     def begin(self, run: Run) -> None:
@@ -149,19 +165,23 @@ class Rescan(Job):
     def _asked(self) -> dict[str, Any]:
         return {"digest": self._screen.digest, "datasets": self._datasets, "purge": self._purge}
 
-    def _live(self, scanned: Scanned, up_to: int) -> Iterator[tuple[DataFile, bool]]:
-        """Files in order of id, each with whether it was looked through before; those in quarantine are left alone."""
-        damaged = {one.file_id for one in self.home.quarantine.listed()}
+    def _live(self, scanned: Scanned, up_to: int) -> Iterator[tuple[DataFile, int, bool]]:
+        """Files in order of id, each with its employee's number and whether it was looked through before."""
         for page in self.home.upkeep.pages(FileScope(up_to=up_to), 5_000):
-            wanted = [file for file, _ in page if file.file_id not in damaged and self._means(file)]
-            done = scanned.of(wanted)
-            yield from ((file, file.file_id in done) for file in wanted)
+            wanted = [(file, number) for file, number in page if self._means(file)]
+            done = scanned.of([file for file, _ in wanted])
+            yield from ((file, number, file.file_id in done) for file, number in wanted)
 
     def _means(self, file: DataFile) -> bool:
         return self._datasets is None or file.partition.dataset in self._datasets
 
     def _rescan(self, found: Opened, page: Page, draft: Draft, step: Step) -> Counts:
         counts: Counter[str] = Counter()
+        with self.home.catalog.database.reading() as connection:
+            draft.confirm = partial(self._confirm, self._holds.newest(connection))
+        spared = self._holds.spared()
+        if any(_held(spared, file, number) for file, number in page):
+            raise HeldError("a hold was placed on rows that were to be masked", hint="run the rescan again")
         for work in self._works(found, page):
             step.alive()
             judged = self._judged(work)
@@ -169,6 +189,10 @@ class Rescan(Job):
             if self._changes(work, judged):
                 self._write(work, judged, draft, step)
         return dict(counts)
+
+    def _confirm(self, holds: int, connection: sa.Connection) -> None:
+        if self._holds.newest(connection) != holds:
+            raise UnavailableError("holds were changed meanwhile", hint="run the rescan again")
 
     def _write(self, work: _Work, judged: Judgement, draft: Draft, step: Step) -> None:
         file, own = work.file, work.file.partition.sensitivity
@@ -245,6 +269,10 @@ class RescanDryRun(Rescan):
     name: ClassVar[str] = "rescan-dry-run"
     destroys: ClassVar[bool] = False
     writes: ClassVar[bool] = False
+
+
+def _held(spared: Sequence[Spared], file: DataFile, number: int) -> bool:
+    return bool(touching(spared, number, file.partition.dataset, file.first_ts, file.last_ts))
 
 
 def _item(files: list[DataFile]) -> Item:

@@ -19,7 +19,7 @@ RUNS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """One run that has ended: the files up to a commit and an id, but for those that failed, and the files it made."""
+    """One run that has ended: the files up to a commit and an id, but for those that failed, and those it made."""
 
     datasets: frozenset[str] | None
     up_to: int
@@ -56,9 +56,9 @@ class Scanned:
         }
 
     def _of(self, run: Run) -> _Done:
-        failed: set[str] = set()
+        failed = set(run.facts["left_out"])
         if run.counts.get(FAILED):
-            failed = {name for item, _, _ in self._journal.items(run, FAILED) for name in item.work["files"]}
+            failed |= {name for item, _, _ in self._journal.items(run, FAILED) for name in item.work["files"]}
         commits = tables.commits.c
         end = int(run.detail.get("end", 0))
         within = (commits.kind == "rescan") & (commits.seq > run.facts["up_to"]) & (commits.seq <= end)

@@ -24,8 +24,10 @@ from lake.cli.main import main
 from lake.gateway.kek_rotation import dek_request
 from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.keyplans import KeyScope
+from lake.gateway.retention import RetentionDesk
 from lake.rules.model import Partition
 from lake.sealed.audit import entries
+from lake.settings import Settings
 from tests import world as w
 from tests.jobs.small_files import EXPECTED, SECOND, live, renew, run, whole
 from tests.world import ADA, BEN, World, child, copy, finished, landed, same_rows
@@ -48,9 +50,9 @@ def test_small_files_of_a_partition_become_one(small: World) -> None:
         old = live(lake)
         done = run(lake, Compact(lake.home, lake.actor))
         new = live(lake)
-        partitions = Counter(file.partition for file in new.values())
+        partitions = Counter((file.partition, file.schema_version) for file in new.values())
         assert set(partitions.values()) == {1}
-        assert {file.partition for file in old.values()} == partitions.keys()
+        assert {(file.partition, file.schema_version) for file in old.values()} == partitions.keys()
         gone, made = old.keys() - new.keys(), new.keys() - old.keys()
         assert (done.state, done.counts["files"], done.counts["made"]) == ("done", len(gone), len(made))
         assert sum(file.rows for file in new.values()) == sum(file.rows for file in old.values()) == len(EXPECTED)
@@ -149,62 +151,79 @@ def test_batches_sent_again_are_no_ops(small: World) -> None:
     whole(small)
 
 
-def test_versions_of_a_contract_are_merged_where_they_promise_the_same(small: World) -> None:
-    """A file of both has the newer version, and null where the older had no column."""
+def test_versions_of_a_contract_are_not_mixed(small: World) -> None:
+    """What employees were told when a row landed binds it, and rules of retention may name a version."""
     with small.open(settings=EAGER) as lake:
-        old = live(lake)
+        old = {(file.partition, file.schema_version) for file in live(lake).values()}
         run(lake, Compact(lake.home, lake.actor))
-        made = {name: file for name, file in live(lake).items() if name not in old}
-        assert {file.schema_version for file in old.values()} == {1, 2}
-        newest: dict[Partition, int] = {}
-        for file in old.values():
-            newest[file.partition] = max(newest.get(file.partition, 0), file.schema_version)
-        assert {name: file.schema_version for name, file in made.items()} == {
-            name: newest[file.partition] for name, file in made.items()
-        }
-        found = run(lake, Compact(lake.home, lake.actor))
-        assert found.items == 0
+        new = [(file.partition, file.schema_version) for file in live(lake).values()]
+    assert {version for _, version in old} == {1, 2}
+    assert sorted(new) == sorted(old)
     assert {row["extra"] for row in small.rows()} == {None}
 
 
-def test_what_is_kept_for_another_time_is_not_merged(template: World, tmp_path: Path) -> None:
-    """A contract that promises fewer days is kept to: its rows are not mixed with those of the longer promise."""
-    world = copy(template, tmp_path)
-    shorter = SECOND.replace('"4": 30d', '"4": 20d')
-    rows = [replaced | {"ts": replaced["ts"] + timedelta(seconds=1)} for replaced in w.known_rows()]
-    with world.open(settings=EAGER) as lake:
-        renew(lake, shorter)
-        lake.ingest("events", w.table(rows), batch_id="second")
-        run(lake, Compact(lake.home, lake.actor))
-        files = live(lake)
-    versions: dict[int, set[int]] = {}
-    for file in files.values():
-        versions.setdefault(file.partition.sensitivity, set()).add(file.schema_version)
-    assert versions == {1: {2}, 2: {2}, 3: {2}, 4: {1, 2}}
-    whole(world, landed([*w.known_rows(), *rows]))
-
-
-def test_where_retention_goes_by_receipt_only_files_of_a_day_are_merged(template: World, tmp_path: Path) -> None:
-    """And a merged file counts as received with the first of its batches, so that nothing is kept too long."""
-    world = copy(template, tmp_path)
-    for number, hours in enumerate((1, 2, 30)):
-        rows = [sent | {"ts": sent["ts"] + timedelta(seconds=number + 1)} for sent in w.known_rows()[:40]]
-        with world.open(clock=lambda hours=hours: w.NOW + timedelta(hours=hours)) as lake:
-            lake.ingest("events", w.table(rows), batch_id=f"late-{number}")
-    with world.open() as lake:
-        run(lake, Compact(lake.home, lake.actor, by_received={"events"}))
-        places = {
-            (file.partition.dataset, file.partition.sensitivity, file.partition.month) for file in live(lake).values()
+def landed_at(world: World, settings: Settings = EAGER) -> dict[Partition, list[datetime]]:
+    """When the live files of each partition count as landed."""
+    with world.open(settings=settings) as lake:
+        numbers = {subject.id: subject.number for subject in lake.home.directory.find(w.EMPLOYEES).values()}
+        places = {file.partition for file in live(lake).values()}
+        return {
+            place: [
+                moment
+                for _, moment in lake.home.upkeep.of_partition(
+                    (place.dataset, numbers[place.subject], place.sensitivity, place.month)
+                )
+            ]
+            for place in places
         }
-        (ada,) = lake.home.directory.find([ADA]).values()
-        days = [
-            [moment for _, moment in lake.home.upkeep.of_partition((dataset, ada.number, level, month))]
-            for dataset, level, month in sorted(places)
-        ]
-    assert any(len(found) == 2 for found in days)
-    for found in days:
-        assert len({moment.date() for moment in found}) == len(found)
-        assert set(found) <= {moment.replace(tzinfo=None) for moment in (w.NOW, w.NOW + timedelta(hours=30))}
+
+
+LATER = (timedelta(hours=1), timedelta(hours=2), timedelta(hours=30))
+
+
+def late(template: World, folder: Path) -> World:
+    """The known lake, and its rows once more in three batches of two days."""
+    world = copy(template, folder)
+    for number, after in enumerate(LATER):
+        rows = [sent | {"ts": sent["ts"] + timedelta(seconds=number + 1)} for sent in w.known_rows()]
+        with world.open(clock=lambda after=after: w.NOW + after) as lake:
+            lake.ingest("events", w.table(rows), batch_id=f"late-{number}")
+    return world
+
+
+def test_a_merged_file_landed_with_the_newest_of_its_batches(template: World, tmp_path: Path) -> None:
+    """By the promise of a contract a row counts from its capture, so that this changes nothing for it."""
+    world = late(template, tmp_path)
+    with world.open(settings=EAGER) as lake:
+        run(lake, Compact(lake.home, lake.actor))
+    newest = (w.NOW + LATER[-1]).replace(tzinfo=None)
+    assert set(map(tuple, landed_at(world).values())) == {(newest,)}
+
+
+def test_where_retention_goes_by_receipt_only_batches_of_a_day_are_merged(template: World, tmp_path: Path) -> None:
+    """The rule is about one sensitivity; the others are merged over the days."""
+    world = late(template, tmp_path)
+    with world.open(settings=EAGER) as lake:
+        text = "rules: [{match: {sensitivity: [3]}, keep: 20d, clock: received}]"
+        RetentionDesk(lake.home).apply(text, "test", "ann-canary")
+        run(lake, Compact(lake.home, lake.actor))
+    for place, found in landed_at(world).items():
+        days = {moment.date() for moment in found}
+        assert len(found) == len(days) == (2 if place.sensitivity == 3 else 1)
+
+
+def test_rows_captured_after_they_landed_are_not_merged_with_later_batches(template: World, tmp_path: Path) -> None:
+    """A device whose clock is ahead: its rows count from landing, which must not become a later one."""
+    world = copy(template, tmp_path)
+    for number in range(2):
+        rows = [w.row(ADA, datetime(2026, 9, 15, 12, 4, number), "focus", app="Mail-QX", n=1)]
+        with world.open(clock=lambda hours=number: w.NOW + timedelta(minutes=hours)) as lake:
+            lake.ingest("events", w.table(rows), batch_id=f"ahead-{number}")
+    with world.open(settings=EAGER) as lake:
+        ahead = {name for name, file in live(lake).items() if file.last_ts > datetime(2026, 9, 15, 12, 3)}
+        run(lake, Compact(lake.home, lake.actor))
+        assert len(ahead) == 2
+        assert ahead <= live(lake).keys()
 
 
 def test_the_running_month_waits_for_enough_files(small: World) -> None:
@@ -288,8 +307,9 @@ def test_any_files_hold_the_same_rows_afterwards(
             if run(lake, Compact(lake.home, lake.actor)).items == 0:
                 break
         new = live(lake)
-        assert {file.partition for file in new.values()} == {file.partition for file in old.values()}
-        assert len(new) == len({file.partition for file in new.values()})
+        places = [(file.partition, file.schema_version) for file in new.values()]
+        assert set(places) == {(file.partition, file.schema_version) for file in old.values()}
+        assert len(places) == len(set(places))
     assert same_rows(world.rows(), landed(list(itertools.chain(*sent))))
 
 

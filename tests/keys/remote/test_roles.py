@@ -16,7 +16,7 @@ from keys.errors import (
     ReceiptRefusedError,
 )
 from keys.keystore import KeyStore
-from keys.receipts import INTENT, REKEY_INTENT, Receipt
+from keys.receipts import INTENT, JOB_INTENT, REKEY_INTENT, Receipt
 from keys.refs import DekRequest, PartitionRef, WrappedDek
 from keys.remote import messages as m
 from keys.remote import proxies
@@ -45,7 +45,7 @@ GRANTED = {
     "wrap": {"ingest", "jobs"},
     "new_subjects": {"ingest"},
     "take_events": {"ingest", "jobs"},
-    "check_wraps": {"operator"},
+    "check_wraps": {"jobs", "operator"},
     "check_open": {"gateway"},
     "epoch": {"gateway"},
     "verify": {"operator"},
@@ -161,6 +161,8 @@ def test_a_gateway_gets_no_dek_without_a_receipt(served: Served) -> None:
         (Role.GATEWAY, INTENT, True),
         (Role.GATEWAY, REKEY_INTENT, False),
         (Role.JOBS, REKEY_INTENT, True),
+        (Role.JOBS, JOB_INTENT, True),
+        (Role.GATEWAY, JOB_INTENT, False),
         (Role.JOBS, INTENT, False),
     ],
 )

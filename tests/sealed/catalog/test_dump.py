@@ -44,7 +44,7 @@ def rows(pages: Pages, change: Callable[[str, dict[str, Any]], Any] = lambda _, 
     return read
 
 
-LEFT_OUT = {"job_items", "job_runs", "leases", "leases_issued", "acknowledgements", "refusals"}
+LEFT_OUT = {"job_items", "job_runs", "leases", "leases_issued", "acknowledgements", "refusals", "quarantine"}
 """What holds for minutes, and is refused or asked for anew after a restoration."""
 
 
