@@ -14,11 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench import catalog, gateway, ingest, ingest_server, keys, memory, micro, query, report, startup, store
+from bench import catalog, gateway, ingest, ingest_server, jobs, keys, memory, micro, query, report, startup, store
 from bench.measure import ROOT, BenchError, Scale, say
 
 DEFAULT = Scale()
-SECTIONS = ("ingest", "query", "startup", "memory", "micro", "keys", "gateway", "catalog", "store", "ingest-server")
+SECTIONS = (
+    *("ingest", "query", "startup", "memory", "micro", "keys"),
+    *("gateway", "catalog", "store", "ingest-server", "jobs"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +62,7 @@ def measure(only: Sequence[str], scale: Scale, folder: Path, *, imports: bool) -
         "catalog": lambda place: catalog.measure(scale, place),
         "store": lambda place: store.measure(scale, place),
         "ingest-server": lambda place: ingest_server.measure(scale, place),
+        "jobs": lambda place: jobs.measure(scale, place),
     }
     results: dict[str, Any] = {}
     for name in only:

@@ -40,6 +40,8 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
     if "query" in results:
         for role in (ALL, FILTERED):
             yield _queries(role, results["query"])
+    if "jobs" in results:
+        yield from _jobs(results["jobs"])
     if "startup" in results:
         yield from _startup(results["startup"])
     if "memory" in results:
@@ -97,6 +99,29 @@ def _gateway(kept: str, found: Mapping[str, Any]) -> Table:
     plain = export["plaintext over Flight"]
     table.add_row("beside plaintext that is read and sent", "", f"{plain:,.0f}", f"{export['to plaintext']:.2f}x")
     return table
+
+
+def _jobs(found: Mapping[str, Any]) -> Iterator[Table]:
+    before, after, merged = found["before"], found["after"], found["compaction"]
+    title = f"compaction of {found['rows']:,} rows: {before['files']:,} files become {after['files']:,}"
+    table = _table(title, "question", "before, s", "after, s", "times as fast")
+    for name, taken in found["queries"].items():
+        table.add_row(name, f"{taken['before']:.3f}", f"{taken['after']:.3f}", f"{taken['speedup']:.1f}")
+    yield table
+    table = _table("jobs", "job", "MB/s", "files/s")
+    table.add_row("compaction", f"{merged['MB per second']:.1f}", f"{merged['files'] / merged['seconds']:,.0f}")
+    for when in ("scrub of small files", "scrub"):
+        for part in ("objects", "all"):
+            taken = found[when]
+            table.add_row(
+                f"{when}, {part}",
+                f"{taken[f'{part}, MB per second']:.1f}",
+                f"{taken[f'{part}, files per second']:,.0f}",
+            )
+    table.add_section()
+    for name, share in merged["share of time"].items():
+        table.add_row(f"of compaction: {name}", f"{share:.0%}", "")
+    yield table
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

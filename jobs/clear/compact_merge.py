@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -53,7 +55,7 @@ def merged(sources: Sequence[Iterator[pa.RecordBatch]], schema: pa.Schema) -> It
 
     In each round goes out what no source can have anything before: rows up to the earliest last time in memory.
     """
-    waiting: dict[int, pa.RecordBatch] = {}
+    waiting: dict[int, tuple[pa.RecordBatch, npt.NDArray[np.int64]]] = {}
     open_sources = dict(enumerate(sources))
     while True:
         for index, source in list(open_sources.items()):
@@ -62,20 +64,19 @@ def merged(sources: Sequence[Iterator[pa.RecordBatch]], schema: pa.Schema) -> It
                 if batch is None:
                     del open_sources[index]
                 else:
-                    waiting[index] = batch
+                    waiting[index] = batch, batch.column(TIME_COLUMN).cast(pa.int64()).to_numpy(zero_copy_only=False)
         if not waiting:
             return
-        ends = [_times(waiting[index])[-1].as_py() for index in open_sources]
-        horizon = min(ends) if ends else None
+        horizon = min((waiting[index][1][-1] for index in open_sources), default=None)
         ready: list[pa.RecordBatch] = []
-        for index, batch in list(waiting.items()):
-            count = batch.num_rows if horizon is None else _up_to(batch, horizon)
+        for index, (batch, times) in list(waiting.items()):
+            count = len(times) if horizon is None else int(times.searchsorted(horizon, side="right"))
             if count:
                 ready.append(batch.slice(0, count))
-            if count == batch.num_rows:
+            if count == len(times):
                 del waiting[index]
-            else:
-                waiting[index] = batch.slice(count)
+            elif count:
+                waiting[index] = batch.slice(count), times[count:]
         table = pa.Table.from_batches(ready, schema)
         yield table if len(ready) == 1 else table.take(pc.sort_indices(table, sort_keys=[(TIME_COLUMN, "ascending")]))
 
@@ -95,12 +96,3 @@ def whole_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.T
             waiting, rows = [joined.slice(whole).combine_chunks()], rows - whole
     if rows:
         yield pa.concat_tables(waiting) if waiting else schema.empty_table()
-
-
-def _times(batch: pa.RecordBatch) -> pa.Array:
-    return batch.column(TIME_COLUMN).cast(pa.int64())
-
-
-def _up_to(batch: pa.RecordBatch, horizon: int) -> int:
-    times = _times(batch).to_numpy(zero_copy_only=False)
-    return int(times.searchsorted(horizon, side="right"))

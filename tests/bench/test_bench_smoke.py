@@ -15,7 +15,19 @@ import pyarrow as pa
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = ["ingest", "query", "startup", "memory", "micro", "keys", "gateway", "catalog", "store", "ingest-server"]
+SECTIONS = [
+    "ingest",
+    "query",
+    "startup",
+    "memory",
+    "micro",
+    "keys",
+    "gateway",
+    "catalog",
+    "store",
+    "ingest-server",
+    "jobs",
+]
 
 
 @pytest.fixture(scope="module")
