@@ -17,6 +17,7 @@ from bench.measure import BenchError, Scale, check_equal, geometric_mean, interl
 from bench.plain import PlainFile, write_hive, write_twin
 from bench.queries import FILTERED_QUERIES, MASKED_VIEW, QUERIES, Query
 from lake.api import Connection
+from lake.gateway.filtering import mask_tags
 from lake.settings import Settings
 
 LAKE, FAIR, FOUND = "lake", "plain twin", "plain pyarrow"
@@ -60,9 +61,10 @@ def prepare(scale: Scale, folder: Path) -> Store:
     world.make_lake(store)
     with world.open_lake(store, scale.threads) as db:
         report = db.ingest(world.DATASET, world.rows_of(scale, scale.rows))
+        masks = mask_tags(db.home)
 
     def rows() -> Iterator[pa.RecordBatch]:
-        return world.rated(world.rows_of(scale, scale.rows))
+        return world.rated(world.rows_of(scale, scale.rows), masks=masks)
 
     twin = write_twin(rows(), folder / "twin", budget=Settings().landing_bytes, threads=scale.threads)
     check_equal("files of the twin", (report.files, report.rows), (len(twin), sum(file.rows for file in twin)))

@@ -13,6 +13,7 @@ from bench.measure import ROOT, Scale
 from lake.api import Connection, Lake
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import Conformer, conform_all
+from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Pipeline
 from lake.clear.landing.synth import synthesise
 from lake.rules.contract import parse_contract
@@ -90,8 +91,14 @@ def connect(path: Path, role: str, threads: int) -> Connection:
     return lake.connect(path, user=USERS[role], purpose=PURPOSE, key_file=key_file(path), settings=settings)
 
 
-def rated(rows: Iterable[pa.RecordBatch], name: str = "desktop") -> Iterator[pa.RecordBatch]:
-    """Rows as the lake lands them, filtered and rated: handed, free of charge, to who writes without a contract."""
+def rated(
+    rows: Iterable[pa.RecordBatch], name: str = "desktop", masks: bytes = b"another lake"
+) -> Iterator[pa.RecordBatch]:
+    """Rows as the lake lands them, filtered and rated: handed, free of charge, to who writes without a contract.
+
+    Args:
+        masks: key of the tokens for masked values; with a lake's own (``mask_tags``) the rows equal that lake's.
+    """
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     rules = parse_contract(contract(name), name)
-    return Pipeline(rules, None, OpenRuns()).run(conform_all(rows, Conformer(rules, now)))
+    return Pipeline(rules, ContentScreen(masks), OpenRuns()).run(conform_all(rows, Conformer(rules, now)))
