@@ -106,6 +106,6 @@ def _queries(scale: Scale, places: Mapping[str, Path]) -> dict[str, Any]:
                 S3: through_gateway(store, query),
                 FOLDER: through_gateway(local, query),
             }
-            same_answers(query, sides)
+            same_answers(query, sides, one_lake=False)
             seconds[query.name] = interleaved(sides, scale.repeat, warm=False)
     return {"seconds": seconds, "ratios": ratios(seconds, FOLDER)}
