@@ -14,16 +14,16 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from jobs.clear.compact_exchange import Draft, Opened, Page, exchange, names
 from jobs.clear.compact_merge import merged, rows_of, whole_groups
+from jobs.clear.exchange import Draft, Opened, Page, exchange, names
 from jobs.clear.reencrypt import ref
+from jobs.clear.stored import StoredContracts
 from jobs.runner.work import Counts, Item, Job, Option, Plan, Step
 from lake.clear.arrow_schema import stored_schema
 from lake.errors import IntegrityError
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
 from lake.gateway.retention import RetentionDesk
-from lake.rules.contract import Contract, parse_contract
 from lake.rules.model import DataFile, month_of
 from lake.rules.retention import ClockKind, Rule
 from lake.sealed.catalog.upkeep import Place
@@ -65,7 +65,7 @@ class Compact(Job):
         self._datasets = None if datasets is None else frozenset(datasets)
         self._rules: tuple[Rule, ...] = ()
         self._damaged: set[str] = set()
-        self._contracts: dict[tuple[str, int], Contract] = {}
+        self._contracts = StoredContracts(self.home)
 
     def plan(self) -> Plan:
         """See Job. Items name files by id; what is in quarantine is left alone."""
@@ -156,21 +156,10 @@ class Compact(Job):
             small.landed if file.last_ts > small.landed else None,
         )
 
-    def _contract(self, dataset: str, version: int) -> Contract:
-        if (dataset, version) not in self._contracts:
-            for key, text in self.home.catalog.contract_texts(dataset).items():
-                self._contracts[key] = parse_contract(text, f"contract of {dataset}")
-        found = self._contracts.get((dataset, version))
-        if found is None:
-            raise IntegrityError(
-                f"a file names a contract version of {dataset!r} that there is not", hint="lake doctor"
-            )
-        return found
-
     def _merge(self, found: Opened, page: Page, draft: Draft, of: str, step: Step) -> DataFile:
         partition = page[0][0].partition
         version = page[0][0].schema_version
-        schema = stored_schema(self._contract(partition.dataset, version))
+        schema = stored_schema(self._contracts.get(partition.dataset, version))
         location = self.home.objects.location()
         sources = [rows_of(file, location, schema) for file in found.files]
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jobs.clear.exchange import partitions_of
 from jobs.clear.reencrypt import reencrypt, ref
 from keys.broker import LandingKeys
 from keys.errors import KeyOperationError, OutdatedPlanError
@@ -152,7 +153,7 @@ class Rekey:
         intent = self._home.recorder.record(
             REKEY_INTENT,
             self._actor,
-            {"operation": operation.id, "scope": {"partitions": _partitions(page), "files": len(page)}},
+            {"operation": operation.id, "scope": {"partitions": partitions_of(page), "files": len(page)}},
         )
         sys.audit("lake.step", "rekey.intended")
         deks = release(self._home, intent, [dek_request(file) for file, _ in page])
@@ -213,17 +214,6 @@ class Rekey:
             written = self._home.catalog.unnamed(written)
             for name in written:
                 self._home.objects.delete(name)
-
-
-def _partitions(page: Page) -> dict[str, dict[str, dict[str, str]]]:
-    found: dict[tuple[str, str, str], set[int]] = {}
-    for file, number in page:
-        partition = file.partition
-        found.setdefault((partition.dataset, str(partition.sensitivity), partition.month), set()).add(number)
-    scope: dict[str, dict[str, dict[str, str]]] = {}
-    for (dataset, level, month), numbers in sorted(found.items()):
-        scope.setdefault(dataset, {}).setdefault(level, {})[month] = entries.bitmap(numbers)
-    return scope
 
 
 def document(scope: FileScope) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import sqlalchemy as sa
 
-from jobs.clear.compact_exchange import Draft, Opened, Page, concluded, exchange, names, opened
 from jobs.clear.compact_merge import rows_of, whole_groups
+from jobs.clear.exchange import Draft, Opened, Page, concluded, exchange, names, opened
 from jobs.clear.reencrypt import ref
 from jobs.clear.rescan_rows import BATCH_ROWS, Judgement, Rescanner
 from jobs.clear.rescan_scanned import Scanned
+from jobs.clear.stored import StoredContracts
 from jobs.runner.work import Counts, Item, Job, Option, Plan, Run, Step
 from lake.clear.arrow_schema import stored_schema
 from lake.clear.landing.content.screen import ContentScreen
@@ -31,7 +32,6 @@ from lake.gateway.filtering import mask_tags
 from lake.gateway.holds import HoldDesk
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
-from lake.rules.contract import Contract, parse_contract
 from lake.rules.hold import Spared, touching
 from lake.rules.model import DataFile
 from lake.sealed.catalog.upkeep import FileScope
@@ -97,7 +97,7 @@ class Rescan(Job):
         self._purge = purge
         self._again = again
         self._holds = HoldDesk(home)
-        self._contracts: dict[tuple[str, int], Contract] = {}
+        self._contracts = StoredContracts(self.home)
 
     def plan(self) -> Plan:
         """See Job. Items name files by id; files in quarantine, and those that a hold spares, are left for later."""
@@ -223,7 +223,7 @@ class Rescan(Job):
 
     def _works(self, found: Opened, page: Page) -> Iterator[_Work]:
         for source, (file, _) in zip(found.files, page, strict=True):
-            contract = self._contract(file.partition.dataset, file.schema_version)
+            contract = self._contracts.get(file.partition.dataset, file.schema_version)
             yield _Work(file, source, Rescanner(contract, self._screen), stored_schema(contract))
 
     def _read(self, work: _Work) -> Any:
@@ -250,17 +250,6 @@ class Rescan(Job):
         for level in set(risen.tolist()):
             counts[f"to.{level}"] += int((risen == level).sum())
         return +counts
-
-    def _contract(self, dataset: str, version: int) -> Contract:
-        if (dataset, version) not in self._contracts:
-            for key, text in self.home.catalog.contract_texts(dataset).items():
-                self._contracts[key] = parse_contract(text, f"contract of {dataset}")
-        found = self._contracts.get((dataset, version))
-        if found is None:
-            raise IntegrityError(
-                f"a file of {dataset!r} names a contract version that there is not", hint="'lake doctor'"
-            )
-        return found
 
 
 class RescanDryRun(Rescan):

@@ -12,18 +12,18 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.clear.compact_exchange import Opened, concluded, opened
 from jobs.clear.compact_merge import rows_of
+from jobs.clear.exchange import Opened, concluded, opened
+from jobs.clear.stored import StoredContracts
 from jobs.sealed.scrub import Found, Page, Scrub, object_problem
 from jobs.sealed.scrub_pace import Pace
 from keys.errors import KeyIntegrityError, KeyStateError
 from lake.clear.arrow_schema import stored_schema
 from lake.clear.reading.plan import FileToRead
-from lake.errors import IntegrityError, LakeError
+from lake.errors import IntegrityError
 from lake.gateway.home import Home
 from lake.gateway.kek_rotation import dek_request
 from lake.gateway.recorder import Actor
-from lake.rules.contract import parse_contract
 from lake.rules.model import TIME_COLUMN, DataFile, month_of
 
 WRAP, MODULE, ROWS = "wrap", "module", "rows"
@@ -38,7 +38,7 @@ class ScrubFiles(Scrub):
 
     def __init__(self, home: Home, actor: Actor, *, sample: float = 1.0, rate: float | None = None) -> None:
         super().__init__(home, actor, sample=sample, rate=rate)
-        self._schemas: dict[tuple[str, int], pa.Schema] = {}
+        self._contracts = StoredContracts(self.home)
 
     def _checked(self, page: Page, pace: Pace) -> Found:
         found = Found(files=len(page), bytes=sum(file.length for file, _ in page))
@@ -112,8 +112,8 @@ class ScrubFiles(Scrub):
         bounds: list[datetime] = []
         last: datetime | None = None
         sorted_by_time = True
+        schema = stored_schema(self._contracts.get(file.partition.dataset, file.schema_version))
         try:
-            schema = self._schema(file.partition.dataset, file.schema_version)
             for batch in rows_of(source, self.home.objects.location(), schema, BATCH_ROWS):
                 times = batch.column(TIME_COLUMN)
                 rows += batch.num_rows
@@ -130,14 +130,6 @@ class ScrubFiles(Scrub):
         if not bounds or (rows, min(bounds), max(bounds)) != wanted or months != {file.partition.month}:
             return rows, ROWS
         return rows, "" if sorted_by_time else ROWS
-
-    def _schema(self, dataset: str, version: int) -> pa.Schema:
-        if (dataset, version) not in self._schemas:
-            for key, text in self.home.catalog.contract_texts(dataset).items():
-                self._schemas[key] = stored_schema(parse_contract(text, f"contract of {dataset}"))
-        if (dataset, version) not in self._schemas:
-            raise LakeError(f"a file of {dataset!r} names an unknown version of its contract", hint="'lake doctor'")
-        return self._schemas[dataset, version]
 
 
 def _ascending(times: pa.Array) -> bool:

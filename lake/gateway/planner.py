@@ -123,7 +123,7 @@ class Planner:
         labels = self._labels(planned, key)
         stored = stored_schema(planned.contract)
         files = tuple(
-            self._to_read(file, number, labels.get(number), dek)
+            to_read(self._home, file, number, dek, labels.get(number))
             for (file, number), dek in zip(planned.files, deks, strict=True)
         )
         return SealedPlan(
@@ -139,21 +139,6 @@ class Planner:
             first=planned.first,
             last=planned.last,
             mask_key=key,
-        )
-
-    def _to_read(self, file: DataFile, number: int, label: str | None, dek: bytes) -> FileToRead:
-        return FileToRead(
-            file_id=file.file_id,
-            object_key=file.object_key,
-            format=file.format,
-            format_version=file.format_version,
-            length=file.length,
-            rows=file.rows,
-            number=number,
-            label=label,
-            sensitivity=file.partition.sensitivity,
-            dek=dek,
-            aad_prefix=self._home.broker.aad_prefix(binding(file).partition, file.file_id),
         )
 
     def _labels(self, planned: Planned, key: bytes) -> Mapping[int, str]:
@@ -178,3 +163,20 @@ def visible_schema(grant: Grant, stored: pa.Schema) -> pa.Schema:
     types: dict[str, Any] = {field.name: field.type for field in stored}
     types |= {SENSITIVITY_COLUMN: pa.int8(), EMPLOYEE_COLUMN: pa.string()}
     return pa.schema([pa.field(name, types[name]) for name in grant.visible_columns()])
+
+
+def to_read(home: Home, file: DataFile, number: int, dek: bytes, label: str | None = None) -> FileToRead:
+    """A file with what reading needs of it; ``label`` is its employee as a grant shows them."""
+    return FileToRead(
+        file_id=file.file_id,
+        object_key=file.object_key,
+        format=file.format,
+        format_version=file.format_version,
+        length=file.length,
+        rows=file.rows,
+        number=number,
+        label=label,
+        sensitivity=file.partition.sensitivity,
+        dek=dek,
+        aad_prefix=home.broker.aad_prefix(binding(file).partition, file.file_id),
+    )

@@ -25,7 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobs.clear.compact_exchange import Draft, concluded, opened
+from jobs.clear.exchange import Draft, concluded, opened
 from jobs.clear.reencrypt import ref
 from jobs.clear.retention.rewrite import Going, Remaining
 from jobs.runner.work import Counts, Item, Job, Option, Plan, Run, Step

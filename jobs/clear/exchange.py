@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from jobs.clear.reencrypt import ref
 from jobs.runner.work import Step
 from keys.broker import LandingKey, LandingKeys
 from keys.errors import CompromisedKeyError, OutdatedPlanError
@@ -27,6 +26,7 @@ from lake.clear.reading.plan import FileToRead
 from lake.errors import LakeError, StaleKeysError
 from lake.gateway.home import Home
 from lake.gateway.kek_rotation import dek_request
+from lake.gateway.planner import to_read
 from lake.gateway.recorder import Actor
 from lake.gateway.release import release
 from lake.rules.layout import object_key
@@ -65,7 +65,7 @@ def opened(home: Home, actor: Actor, job: str, page: Page, **more: Any) -> Opene
     sys.audit("lake.step", f"{job}.intended")
     deks = release(home, intent, [dek_request(file) for file, _ in page])
     sys.audit("lake.step", f"{job}.keys-released")
-    return Opened(intent.index, tuple(_to_read(home, *item, dek) for item, dek in zip(page, deks, strict=True)))
+    return Opened(intent.index, tuple(to_read(home, *item, dek) for item, dek in zip(page, deks, strict=True)))
 
 
 def concluded(home: Home, actor: Actor, job: str, intent: int, fields: Mapping[str, Any]) -> None:
@@ -210,23 +210,6 @@ def partitions_of(page: Page) -> dict[str, dict[str, dict[str, str]]]:
     for (dataset, level, month), numbers in sorted(found.items()):
         scope.setdefault(dataset, {}).setdefault(level, {})[month] = entries.bitmap(numbers)
     return scope
-
-
-def _to_read(home: Home, file: DataFile, number: int, dek: bytes) -> FileToRead:
-    partition = ref(file)
-    return FileToRead(
-        file_id=file.file_id,
-        object_key=file.object_key,
-        format=file.format,
-        format_version=file.format_version,
-        length=file.length,
-        rows=file.rows,
-        number=number,
-        label=None,
-        sensitivity=partition.sensitivity,
-        dek=dek,
-        aad_prefix=home.broker.aad_prefix(partition, file.file_id),
-    )
 
 
 def names(text: str) -> frozenset[str]:
