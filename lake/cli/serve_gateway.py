@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
-import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.cli import arguments as args
+from lake.cli.serving import on_this_machine, place, run_server
 from lake.errors import UsageError
 from lake.settings import MIB, Settings
 
 if TYPE_CHECKING:
     from lake.gateway.flight.door import Address
     from lake.gateway.flight.process import Plan
-
-MAX_PORT = 65_535
 
 
 def register(serve: args.Subparsers) -> None:
@@ -66,17 +61,7 @@ def _gateway(arguments: argparse.Namespace) -> int:
     memory = harden(lock=True)
     log_to_stderr()
     stop = StopSignals()
-    process = GatewayProcess(plan)
-    document = {"ready": True, "addresses": process.addresses, "health": process.health, "memory": memory}
-    text = f"the gateway listens at {' and '.join(process.addresses)}"
-    if process.health:
-        text += f", health at {process.health}"
-    print(json.dumps(document) if arguments.json else text, flush=True)
-    if not process.serve(stop, arguments.grace):
-        # A client that takes nothing holds a thread that cannot be ended, and would hold the process.
-        sys.stderr.flush()
-        os._exit(0)
-    return 0
+    return run_server("gateway", GatewayProcess(plan), stop, memory, arguments)
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -124,24 +109,3 @@ def _addresses(arguments: argparse.Namespace) -> list[Address]:
         certified = place("--mtls-listen", arguments.mtls_listen)
         found.append(Address(*certified, certificate, key, Path(arguments.tls_client_ca)))
     return found
-
-
-def place(option: str, text: str) -> tuple[str, int]:
-    """Host and port of an option.
-
-    Raises:
-        UsageError: it is not both.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
-        raise UsageError(f"{option} takes HOST:PORT, such as 127.0.0.1:8815")
-    return host.strip("[]"), int(port)
-
-
-def on_this_machine(host: str) -> bool:
-    """Whether an address, written as a number, is a loopback one."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        # A name may come to mean another address.
-        return False

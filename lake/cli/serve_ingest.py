@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.cli import arguments as args
-from lake.cli.serve_gateway import on_this_machine, place
+from lake.cli.serving import on_this_machine, place, run_server
 from lake.errors import UsageError
 from lake.settings import MIB, Settings
 
@@ -70,17 +67,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     memory = harden(lock=True)
     log_to_stderr()
     stop = StopSignals()
-    process = ReceivingProcess(plan)
-    document = {"ready": True, "addresses": process.addresses, "health": process.health, "memory": memory}
-    text = f"the ingest server listens at {' and '.join(process.addresses)}"
-    if process.health:
-        text += f", health at {process.health}"
-    print(json.dumps(document) if arguments.json else text, flush=True)
-    if not process.serve(stop, arguments.grace):
-        # A client that sends nothing holds a thread that cannot be ended, and would hold the process.
-        sys.stderr.flush()
-        os._exit(0)
-    return 0
+    return run_server("ingest server", ReceivingProcess(plan), stop, memory, arguments)
 
 
 def _plan(arguments: argparse.Namespace) -> ReceivingPlan:
