@@ -97,6 +97,9 @@ def _register_shred(commands: Any) -> None:
         f"lake jobs shred --employee E100001 --backup /backup/keys --yes\n\n{run_cli.CODES}",
     )
     shred.add_argument("--employee", action="append", default=[], metavar="ID", help="who; may be repeated")
+    shred.add_argument(
+        "--opted-out", action="store_true", help="everybody who opted out of collection ('lake opt-out')"
+    )
     shred.add_argument("--backup", metavar="DIR", help="where the key backup goes that must open first")
     shred.add_argument(
         "--copies-kept", type=int, metavar="DAYS", help="for how long copies of key service and database are kept"
@@ -112,14 +115,19 @@ def _register_shred(commands: Any) -> None:
 
 
 def _shred(arguments: argparse.Namespace) -> int:
-    from jobs.sealed.retention.shred import ShredJob  # noqa: PLC0415
+    from jobs.runner.journal import RunJournal  # noqa: PLC0415
+    from jobs.sealed.retention.shred import ShredJob, opted_out  # noqa: PLC0415
 
     with args.open_lake(arguments) as lake:
+        employees = {*arguments.employee, *(opted_out(lake.home) if arguments.opted_out else ())}
+        if arguments.opted_out and not employees and RunJournal(lake.home).unfinished(ShredJob.name) is None:
+            emit({"employees": 0, "changed": False}, "nobody who opted out has rows", as_json=arguments.json)
+            return 0
         backup = Path(arguments.backup) if arguments.backup else None
         job = ShredJob(
             lake.home,
             lake.actor,
-            employees=arguments.employee,
+            employees=sorted(employees),
             backup=backup,
             copies_kept=arguments.copies_kept,
             by=person(),

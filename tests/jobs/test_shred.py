@@ -11,12 +11,15 @@ import pytest
 
 from jobs.runner.journal import RunJournal
 from jobs.runner.run import Runner
-from jobs.sealed.retention.shred import ShredJob
+from jobs.sealed.retention.shred import ShredJob, opted_out
 from keys.errors import EmployeeErasedError
 from lake.errors import DeniedError, IntegrityError, UsageError
+from lake.gateway.collection.devices import Devices
+from lake.gateway.collection.halts import Halts
 from lake.gateway.doctor import DAMAGE, Doctor
 from lake.gateway.erased import Erased
 from lake.gateway.holds import HoldDesk
+from lake.rules.halt import EventKind, Order, Scope, ScopeKind
 from lake.rules.hold import HoldScope
 from lake.sealed.catalog import dump
 from tests.jobs.purging import certified, files, opens, saved
@@ -174,3 +177,18 @@ def test_nothing_is_certified_while_a_way_is_left(world: World, tmp_path: Path) 
             connection.exec_driver_sql("UPDATE keks SET state = 'enabled' WHERE state = 'destroyed'")
     with pytest.raises(IntegrityError, match="in the key store"):
         certified(world)
+
+
+def test_an_opt_out_is_a_plan_to_shred(world: World, tmp_path: Path) -> None:
+    """Who opted out and has rows is planned for; who is paused, or was shredded since, is not."""
+    with world.open() as lake:
+        halts = Halts(lake.home, Devices(lake.home))
+        assert opted_out(lake.home) == []
+        halts.order("ann", Order(Scope(ScopeKind.EMPLOYEE, ADA), "they asked for it in writing"), EventKind.OPT_OUT)
+        halts.order("ann", Order(Scope(ScopeKind.EMPLOYEE, BEN), "a pause for their leave"))
+        assert opted_out(lake.home) == [ADA]
+        job = ShredJob(lake.home, lake.actor, employees=opted_out(lake.home), backup=tmp_path / "backup")
+        assert Runner(lake.home).run(job).counts["employees"] == 1
+        assert opted_out(lake.home) == []
+    assert not [one for one in world.rows() if one["employee"] == ADA]
+    assert [one for one in world.rows() if one["employee"] == BEN]

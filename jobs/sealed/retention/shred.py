@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from jobs.runner.work import Counts, Item, Job, Plan, Run, Step
 from lake.cli.break_glass import person
 from lake.errors import DeniedError, ObjectRetainedError, UsageError
+from lake.gateway.collection.devices import Devices
+from lake.gateway.collection.halts import Halts
 from lake.gateway.erased import Erased
 from lake.gateway.holds import HoldDesk
 from lake.gateway.home import Home
@@ -27,6 +29,12 @@ from lake.sealed.catalog.tables import files
 
 SHRED = "shred"
 OBJECTS_OF_ITEM = 500
+
+
+def opted_out(home: Home) -> list[str]:
+    """Employees who opted out of collection and have not been shredded since."""
+    asked = Halts(home, Devices(home)).opted_out()
+    return sorted(home.directory.find(asked))
 
 
 class ShredJob(Job):

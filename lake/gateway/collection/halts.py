@@ -79,6 +79,14 @@ class Halts:
             self._known = known = Known(read.number, rules.fold(map(_opened, read.events)))
         return known
 
+    def opted_out(self) -> set[str]:
+        """Employees who have opted out: they are not collected any more, and their rows are to be purged."""
+        return {
+            halt.order.scope.name
+            for halt in self.known().lasting()
+            if halt.begun.kind is EventKind.OPT_OUT and halt.order.scope.kind is ScopeKind.EMPLOYEE
+        }
+
     def order(self, by: str, order: Order, kind: EventKind = EventKind.PAUSE) -> Halt:
         """Stop what an order says, at once. The same again, while it lasts, is the same.
 
