@@ -75,7 +75,7 @@ def restore_test(
     only: Collection[str] | None = None,
     progress: Progress = lambda _: None,
 ) -> dict[str, int]:
-    """Open every wrap of a backup with the provider as it is now.
+    """Open every wrap of a backup with the provider as it is now, and compare its copies of the provider's files.
 
     Args:
         only: KEKs of these parts only; the levels above are always opened as a whole.
@@ -87,6 +87,8 @@ def restore_test(
         KeyIntegrityError, KeyStateError: the backup would not open every key.
     """
     counts: Counter[str] = Counter()
+    for digest, length in backup.provider_files.values():
+        folder.part(digest, length)
     secrets = [values for table, values in rows_of(folder, backup, parts.COMMON) if table is control_secrets]
     if {values["name"] for values in secrets} != set(control.NAMES):
         raise KeyIntegrityError("a key backup lacks a control secret", hint="use another backup")

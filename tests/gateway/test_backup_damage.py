@@ -46,7 +46,7 @@ def test_a_flipped_byte_in_any_part_is_found_and_named(world: World) -> None:
             with pytest.raises(KeyIntegrityError, match=f"part {name} "):
                 checking.verify(units(world))
             flip(path)
-        for path in sorted((units(world) / "keys" / "parts").iterdir())[:3]:
+        for path in sorted((units(world) / "keys" / "parts").iterdir()):
             flip(path)
             with pytest.raises(KeyIntegrityError, match="part of a key backup"):
                 checking.verify(units(world))

@@ -116,7 +116,7 @@ def test_of_a_large_file_only_what_is_asked_for_is_read(objects: Objects) -> Non
 def test_a_long_range_is_read_in_pieces(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are put together in their order."""
     monkeypatch.setattr(ranged, "PIECE", 100_000)
-    file = put(objects, 1, rows=60_000)
+    file = put(objects, 1, rows=80_000)
     opened = ranged.RangedObject(file.object_key, file.length, objects.part)
     assert opened.read(5, 1_234_567) == objects.content[file.object_key][5 : 5 + 1_234_567]
     assert len(objects.asked) == 1 + 13
