@@ -16,7 +16,7 @@ from typing import Any
 
 from keys.errors import KeysError
 from keys.secretfiles import read_secret_file
-from lake.collector.answers import Answer
+from lake.collector.answers import Answer, Asked
 from lake.collector.settings import CollectorSettings
 from lake.errors import UnavailableError, UsageError
 
@@ -81,9 +81,14 @@ class Client:
             connection.close()
         return Answer(response.status, _document(content), float(after) if after.isdecimal() else None)
 
-    def lease(self, dataset: str, types: frozenset[str], version: int | None, *, within: float | None = None) -> Answer:
+    def lease(self, asked: Asked, *, within: float | None = None) -> Answer:
         """Ask for a lease."""
-        wanted = {"dataset": dataset, "types": sorted(types), "version": version}
+        wanted = {
+            "dataset": asked.dataset,
+            "types": sorted(asked.types),
+            "version": asked.version,
+            "nonce": asked.nonce,
+        }
         return self.ask("POST", "/v1/leases", _json(wanted), _JSON, within=within)
 
     def acknowledge(self, mark: int) -> Answer:

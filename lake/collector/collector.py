@@ -58,7 +58,7 @@ class Collector:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.spool = Spool(settings.folder, key or ensure_key(settings.key_file), most=settings.spool_bytes)
         try:
-            self.keeper = Keeper(settings, client, self.spool, self.clocks, hooks, backoff=backoff())
+            self.keeper = Keeper(settings, client, self.spool, self.clocks, hooks, verifier=verifier, backoff=backoff())
         except BaseException:
             self.spool.close()
             raise

@@ -12,19 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from keys.signing import NoteVerifier
 from lake.collector import leases as held
-from lake.collector.answers import Answer, Lease, parse_lease
+from lake.collector.answers import Answer, Asked, Lease, check_lease
 from lake.collector.backoff import Backoff
 from lake.collector.check import Checker
 from lake.collector.client import Client
 from lake.collector.clocks import Clocks
 from lake.collector.settings import CollectorSettings
 from lake.collector.spool import Spool
-from lake.errors import ContractBreachError, LakeError, UnavailableError, UsageError
+from lake.errors import ContractBreachError, IntegrityError, LakeError, UnavailableError, UsageError
 from lake.rules.contract import Contract, parse_contract
 
 EXPIRED, REFUSED, PAUSED = "lease.expired", "lease.refused", "paused"
 """Why recording ended, and the reason under which destroyed events are counted."""
+UNTRUSTED = "lease.untrusted"
+"""Answers to requests for a lease that are not the lake's own to this device and this request."""
 SOONEST = 1.0
 """Seconds between two requests for a lease, at least."""
 AFTER_REFUSAL = 30.0
@@ -55,12 +58,14 @@ class Keeper:
         clocks: Clocks,
         hooks: Sequence[Hook] = (),
         *,
+        verifier: NoteVerifier,
         backoff: Backoff | None = None,
     ) -> None:
         self._settings = settings
         self._client = client
         self._spool = spool
         self._clocks = clocks
+        self._verifier = verifier
         self._hooks = tuple(hooks)
         self._backoff = backoff or Backoff(1.0, 30.0)
         self._lock = threading.RLock()
@@ -127,16 +132,17 @@ class Keeper:
                 self._next = self._clocks.boot() + SOONEST
 
     def _ask(self, before: Lease | None) -> None:
-        asked = self._clocks.boot()
-        left = None if before is None else before.held.sent + before.held.seconds - asked
+        clock, settings = self._clocks.boot(), self._settings
+        left = None if before is None else before.held.sent + before.held.seconds - clock
         try:
-            checker = self.checker or self._fetch(self._settings.version)
+            checker = self.checker or self._fetch(settings.version)
             wanted = self._wanted(checker.contract)
-            answer = self._client.lease(self._settings.dataset, wanted, self._settings.version, within=left)
+            asked = Asked(settings.device, settings.employee, settings.dataset, wanted, settings.version, clock)
+            answer = self._client.lease(asked, within=left)
             if answer.status != 200:
                 self._turned_down(answer)
                 return
-            lease = parse_lease(answer.document, self._settings.dataset, wanted, asked)
+            lease = check_lease(answer.document, self._verifier, asked)
             if lease.contract != checker.contract.digest:
                 checker = self._other(lease)
         except UnavailableError as error:
@@ -144,6 +150,8 @@ class Keeper:
             self._next = self._clocks.boot() + self._backoff.wait()
             return
         except LakeError as error:
+            if isinstance(error, IntegrityError):
+                self._spool.tally(UNTRUSTED, 1)
             self._ended(REFUSED)
             self.problem = error.message
             self._next = self._clocks.boot() + AFTER_REFUSAL

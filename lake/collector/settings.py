@@ -20,7 +20,7 @@ class CollectorSettings:
     Attributes:
         server: ``https://HOST:PORT`` of ``lake serve ingest``.
         ca: certificates that the server's must come from, PEM; no other is trusted.
-        verifier: the key with which the server signs receipts, from the lake's operator and not from the server.
+        verifier: the key that signs leases and receipts, from the lake's operator and not from the server.
         device, employee: as they were enrolled.
         types: event types to record; None for all of the contract.
         version: of the contract; None for the newest in force.

@@ -7,18 +7,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from keys.signing import NoteSigner
 from lake.collector import Collector
-from lake.collector.answers import parse_lease
 from lake.collector.backoff import Backoff
 from lake.collector.client import Client
-from lake.errors import UnavailableError
 from lake.gateway.receiving.receipts import receipt_signer, signed
-from tests.collector.lab import TYPES, Lab, focus, upload
+from tests.collector.lab import Lab, focus, upload
 from tests.collector.scripted import Reply, Script, answering, problem
 from tests.gateway.receiving.site import site_of
 from tests.keys.remote.hosts import Authority, Identity
@@ -167,53 +164,6 @@ def test_a_server_of_another_ca_hears_nothing(lab: Lab, tmp_path: Path) -> None:
         collector.sender.step()
         assert script.requests == []
     assert "not trusted" in collector.sender.problem
-
-
-GOOD: dict[str, Any] = {
-    "lease": "t.o.k",
-    "id": "a" * 32,
-    "dataset": "events",
-    "version": 1,
-    "contract": "sha256:" + "0" * 64,
-    "types": ["focus"],
-    "now": "2026-11-27T09:00:00.123456Z",
-    "seconds": 300.0,
-    "mark": 0,
-}
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"lease": "a b"},
-        {"lease": 5},
-        {"id": "../../x"},
-        {"id": None},
-        {"dataset": "other"},
-        {"version": True},
-        {"version": "1"},
-        {"contract": "md5:1"},
-        {"types": []},
-        {"types": ["focus", "say"]},
-        {"types": 3},
-        {"now": "yesterday"},
-        {"now": 5},
-        {"seconds": 3601},
-        {"seconds": -1},
-        {"seconds": float("nan")},
-        {"seconds": True},
-        {"mark": -1},
-        {"mark": 1.5},
-    ],
-    ids=str,
-)
-def test_a_lease_that_is_none_is_none(wrong: dict[str, Any]) -> None:
-    assert parse_lease(GOOD, "events", TYPES, 5.0).held.sent == 5.0
-    with pytest.raises(UnavailableError):
-        parse_lease(GOOD | wrong, "events", TYPES, 5.0)
-    for name in wrong:
-        with pytest.raises(UnavailableError):
-            parse_lease({key: value for key, value in GOOD.items() if key != name}, "events", TYPES, 5.0)
 
 
 def test_backing_off_is_longer_each_time_and_never_at_once() -> None:

@@ -21,10 +21,10 @@ from lake.gateway.home import Home
 from lake.gateway.identity.tokens import parse_token
 from lake.gateway.ingest import BatchReport, ContentDigest, Delivery, Ingest
 from lake.gateway.receiving.failures import retryable
-from lake.gateway.receiving.header import BatchHeader, Words
+from lake.gateway.receiving.header import NONCE, BatchHeader, Words
 from lake.gateway.receiving.limits import ReceivingLimits
 from lake.gateway.receiving.metrics import ReceivingMetrics
-from lake.gateway.receiving.receipts import receipt_signer, signed
+from lake.gateway.receiving.receipts import receipt_signer, signed, signed_lease
 from lake.rules.contract import Contract
 from lake.rules.model import NAME
 from lake.sealed.audit import entries
@@ -71,7 +71,7 @@ class Desk:
         return self._collection.authenticate_certificate(fingerprint)
 
     def verifier(self) -> dict[str, Any]:
-        """What receipts are checked with."""
+        """What receipts and leases are checked with."""
         return {"verifier": self._signer.verifier_key}
 
     def contract(self, dataset: str, version: int | None) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Desk:
         }
 
     def lease(self, device: Device, document: Mapping[str, Any]) -> dict[str, Any]:
-        """A lease, or the one that the device has.
+        """A lease, or the one that the device has, signed for this device and this request.
 
         Raises:
             UsageError: the document is not of its form.
@@ -99,26 +99,32 @@ class Desk:
         """
         words = Words(document, "the request")
         dataset, types = words.text("dataset", NAME), words.names("types")
+        nonce = words.text("nonce", NONCE)
         version = None if document.get("version") is None else words.number("version", 1)
         if "version" in document and version is None:
             words.take("version", type(None))
         words.end()
         granted = self._collection.grant(device, dataset, version, types)
         lease, now = granted.lease, self._home.clock().astimezone(UTC)
-        return {
-            "lease": granted.token,
+        answer = {
+            "v": 1,
+            "nonce": nonce,
+            "token": granted.token,
             "id": lease.id,
+            "device": device.name,
+            "employee": device.employee,
             "dataset": lease.dataset,
             "version": self._version(lease.dataset, lease.contract),
             "contract": lease.contract,
             "types": sorted(lease.types),
+            "epochs": list(lease.epochs),
             "issued": _exact(lease.issued),
             "expires": _exact(lease.expires),
             "now": _exact(now),
-            "seconds": max(0.0, (lease.expires.replace(tzinfo=UTC) - now).total_seconds()),
             "mark": granted.mark,
             "renewed": granted.renewed,
         }
+        return signed_lease(answer, self._signer)
 
     def acknowledge(self, device: Device, document: Mapping[str, Any]) -> None:
         """The device has stopped what pauses up to a mark forbid.

@@ -18,6 +18,7 @@ from lake.rules.model import MAX_EMPLOYEE_ID, NAME
 BATCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 COLLECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+NONCE = re.compile(r"[0-9a-f]{32}")
 REASON = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 MOST_REASONS, MOST_TYPES = 64, 200
 LARGEST = 2**53 - 1

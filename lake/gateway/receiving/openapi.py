@@ -39,11 +39,11 @@ def description() -> dict[str, Any]:
 
 def _paths() -> dict[str, Any]:
     return {
-        "/v1/leases": {"post": _operation("Ask for a lease, or renew it", "Lease", request="LeaseRequest")},
+        "/v1/leases": {"post": _operation("Ask for a lease, or renew it", "SignedLease", request="LeaseRequest")},
         "/v1/acknowledgements": {"post": _operation("Say that recording has stopped", None, request="Acknowledgement")},
         "/v1/batches": {"post": _batches()},
         "/v1/contracts/{dataset}": {"get": _contracts()},
-        "/v1/verifier": {"get": _operation("The key with which receipts are checked", "Verifier")},
+        "/v1/verifier": {"get": _operation("The key with which receipts and leases are checked", "Verifier")},
         "/healthz": {"get": _open("Whether the process lives", "Alive", {"200": "It does"})},
         "/readyz": {
             "get": _open("Whether a batch would be taken now", "Ready", {"200": "It would", "503": "It would not"})
@@ -112,14 +112,19 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     text, flag = {"type": "string"}, {"type": "boolean"}
+    nonce = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
     contract = {"dataset": _NAME, "version": {"type": "integer", "minimum": 1}, "contract": _DIGEST}
     level = _record({"rows": _WHOLE, "files": _WHOLE})
     return {
-        "LeaseRequest": _record({"dataset": _NAME, "types": _TYPES, "version": _or_null(_WHOLE)}, "version"),
+        "LeaseRequest": _record(
+            {"dataset": _NAME, "types": _TYPES, "version": _or_null(_WHOLE), "nonce": nonce}, "version"
+        ),
+        "SignedLease": _record({"lease": _ref("Lease"), "signature": text}),
         "Lease": _record(
             contract
-            | {"lease": text, "id": text, "types": _TYPES, "issued": _TIME, "expires": _TIME, "now": _TIME}
-            | {"seconds": {"type": "number", "minimum": 0}, "mark": _WHOLE, "renewed": flag}
+            | {"v": {"const": 1}, "nonce": nonce, "token": text, "id": text, "device": text, "employee": text}
+            | {"types": _TYPES, "epochs": {"type": "array", "items": _WHOLE}}
+            | {"issued": _TIME, "expires": _TIME, "now": _TIME, "mark": _WHOLE, "renewed": flag}
         ),
         "Acknowledgement": _record({"mark": _WHOLE}),
         "Contract": _record(contract | {"text": text}),

@@ -1,4 +1,7 @@
-"""The signed answer to a batch: docs/formats.md, "The receipt"."""
+"""The signed answers to devices, receipts of batches and leases: docs/formats.md, "Ingest over HTTP".
+
+Each kind begins with a line of its own, so that a signature of one never stands for the other.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from lake.gateway.home import Home
 from lake.rules import layout
 from lake.sealed.audit.entries import canonical
 
-_KIND = "telemetry-lake batch\n"
+_BATCH = "telemetry-lake batch\n"
+_LEASE = "telemetry-lake lease\n"
 
 
 def receipt_signer(home: Home) -> NoteSigner:
@@ -19,11 +23,24 @@ def receipt_signer(home: Home) -> NoteSigner:
 
 
 def receipt_text(receipt: Mapping[str, Any]) -> str:
-    """What is signed."""
-    return f"{_KIND}{canonical(receipt).decode()}\n"
+    """What is signed of a receipt."""
+    return f"{_BATCH}{canonical(receipt).decode()}\n"
+
+
+def lease_text(lease: Mapping[str, Any]) -> str:
+    """What is signed of a lease."""
+    return f"{_LEASE}{canonical(lease).decode()}\n"
 
 
 def signed(receipt: Mapping[str, Any], signer: NoteSigner) -> dict[str, Any]:
     """A receipt with its signature line."""
-    text = receipt_text(receipt)
-    return {"receipt": dict(receipt), "signature": signer.sign(text)[len(text) + 1 :]}
+    return {"receipt": dict(receipt), "signature": _line(receipt_text(receipt), signer)}
+
+
+def signed_lease(lease: Mapping[str, Any], signer: NoteSigner) -> dict[str, Any]:
+    """A lease with its signature line."""
+    return {"lease": dict(lease), "signature": _line(lease_text(lease), signer)}
+
+
+def _line(text: str, signer: NoteSigner) -> str:
+    return signer.sign(text)[len(text) + 1 :]

@@ -145,10 +145,9 @@ class Sender:
 
     def renew(self, *types: str) -> Answer:
         """Ask for a lease."""
-        body = json.dumps({"dataset": "events", "types": types or TYPES}).encode()
-        found = self.site.ask("POST", "/v1/leases", body, **self.headers)
+        found = self.site.ask("POST", "/v1/leases", asking(*types), **self.headers)
         if found.status == 200:
-            self.lease = found.document["lease"]
+            self.lease = found.document["lease"]["token"]
         return found
 
     def rows(self, *numbers: int, kind: str = "focus") -> list[dict[str, Any]]:
@@ -208,6 +207,11 @@ def heard(connection: socket.socket) -> Answer:
     got = http.client.HTTPResponse(connection)
     got.begin()
     return Answer(got.status, {name.lower(): text for name, text in got.getheaders()}, got.read())
+
+
+def asking(*types: str, nonce: str = "0" * 32) -> bytes:
+    """A request for a lease."""
+    return json.dumps({"dataset": "events", "types": types or TYPES, "nonce": nonce}).encode()
 
 
 def digest(body: bytes) -> str:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from tests import world as w
-from tests.gateway.receiving.site import SMALL, Site, heard, ndjson, read, site_of, trusting, wait_for
+from tests.gateway.receiving.site import SMALL, Site, asking, heard, ndjson, read, site_of, trusting, wait_for
 from tests.keys.remote.hosts import Authority, Identity
 from tests.world import ADA, World
 
@@ -187,7 +187,7 @@ def test_a_certificate_says_which_device_it_is(own: Site, authority: Authority) 
     known, stranger = authority.issue("laptop-7.example"), authority.issue("stranger.example")
     der = x509.load_pem_x509_certificate(known.certificate.read_bytes()).fingerprint(hashes.SHA256()).hex()
     own.collection.devices.enrol(own.lake.actor, "laptop-7", employee=ADA, region="eu", team="sales", certificate=der)
-    body = b'{"dataset": "events", "types": ["focus"]}'
+    body = asking("focus")
     token = own.device("ben-1").headers
     for identity, headers in ((known, {}), (known, token), (stranger, {}), (stranger, token)):
         connection = own.connection(trusting(authority, identity), index=1)

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from keys.errors import KeyIntegrityError
+from keys.signing import NoteVerifier
+from lake.gateway.receiving.receipts import lease_text, receipt_text
 from lake.rules.halt import Backlog, Order, Scope, ScopeKind
 from lake.rules.lease import TTL, Held
-from tests.gateway.receiving.site import Site, heard, later, ndjson, wait_for
+from tests.gateway.receiving.site import Site, asking, heard, later, ndjson, wait_for
+from tests.world import ADA
 
 GLOBAL = Scope(ScopeKind.GLOBAL)
 
@@ -20,23 +24,44 @@ def pause(site: Site, backlog: Backlog = Backlog.DROP) -> str:
     return site.collection.halts.order("olga", Order(GLOBAL, "ticket 4711", None, backlog)).id
 
 
+def left(lease: dict[str, Any]) -> float:
+    """Seconds from now on."""
+    return (datetime.fromisoformat(lease["expires"]) - datetime.fromisoformat(lease["now"])).total_seconds()
+
+
 def test_a_lease_says_what_it_is_for_and_how_long(own: Site) -> None:
     """What a collector counts from is the lake's time and what is left of the lease, also of one it has already."""
     device = own.device()
-    first = device.renew("focus", "say").document
-    assert (first["types"], first["seconds"], first["renewed"]) == (["focus", "say"], TTL.total_seconds(), False)
+    first = device.renew("focus", "say").document["lease"]
+    assert (first["types"], left(first), first["renewed"]) == (["focus", "say"], TTL.total_seconds(), False)
+    assert (first["device"], first["employee"], first["epochs"]) == ("ada-1", ADA, [0] * len(first["epochs"]))
     assert first["contract"] == own.lake.contracts.get("events").digest
     later(own, 100)
-    again = device.renew("focus", "say").document
-    assert (again["id"], again["seconds"], again["renewed"]) == (first["id"], TTL.total_seconds() - 100, True)
+    again = device.renew("focus", "say").document["lease"]
+    assert (again["id"], left(again), again["renewed"]) == (first["id"], TTL.total_seconds() - 100, True)
     now = datetime.fromisoformat(again["now"]).replace(tzinfo=None)
-    held = Held(now, again["seconds"], 5_000.0)
+    held = Held(now, left(again), 5_000.0)
     assert held.stamp(5_010.0) == own.now.replace(tzinfo=None) + timedelta(seconds=10)
     assert not held.live(5_000.0 + TTL.total_seconds() - 100)
     later(own, 60)
-    renewed = device.renew("focus", "say").document
+    renewed = device.renew("focus", "say").document["lease"]
     assert (renewed["id"] != first["id"], renewed["renewed"]) == (True, True)
     assert [one["actor"]["p"] for one in own.entries("lease.grant")] == [own.collection.devices.tag("ada-1")]
+
+
+def test_a_lease_is_signed_for_one_request(site: Site) -> None:
+    """With the key of receipts, and under a first line of its own: neither passes for the other."""
+    device = site.device()
+    nonce = "0123456789abcdef" * 2
+    found = site.ask("POST", "/v1/leases", asking(nonce=nonce), **device.headers).document
+    lease, line = found["lease"], found["signature"]
+    verifier = NoteVerifier([site.ask("GET", "/v1/verifier", **device.headers).document["verifier"]])
+    assert verifier.open(f"{lease_text(lease)}\n{line}") == lease_text(lease)
+    assert lease["nonce"] == nonce
+    assert lease["token"].count(".") == 2
+    for text in (lease_text(lease | {"nonce": "0" * 32}), receipt_text(lease)):
+        with pytest.raises(KeyIntegrityError):
+            verifier.open(f"{text}\n{line}")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +71,8 @@ def test_a_lease_says_what_it_is_for_and_how_long(own: Site) -> None:
         ({"dataset": "events", "types": []}, "usage"),
         ({"dataset": "events", "types": ["focus"], "version": "1"}, "usage"),
         ({"dataset": "events", "types": ["focus"], "more": 1}, "usage"),
+        ({"dataset": "events", "types": ["focus"], "nonce": None}, "usage"),
+        ({"dataset": "events", "types": ["focus"], "nonce": "A" * 32}, "usage"),
         ([], "usage"),
         ({"dataset": "nowhere", "types": ["focus"]}, "contract_breach"),
         ({"dataset": "events", "types": ["keystroke"]}, "contract_breach"),
@@ -54,7 +81,8 @@ def test_a_lease_says_what_it_is_for_and_how_long(own: Site) -> None:
 )
 def test_what_is_not_granted(site: Site, document: Any, code: str) -> None:
     """A typed error."""
-    answer = site.ask("POST", "/v1/leases", json.dumps(document).encode(), **site.device().headers)
+    asked = {"nonce": "0" * 32, **document} if isinstance(document, dict) else document
+    answer = site.ask("POST", "/v1/leases", json.dumps(asked).encode(), **site.device().headers)
     assert (answer.status, answer.document["code"]) == (400 if code == "usage" else 422, code)
 
 

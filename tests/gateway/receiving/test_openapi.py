@@ -46,7 +46,7 @@ def test_real_answers_fit_what_is_described(site: Site) -> None:
     """Of each route, good and bad."""
     device = site.device()
     good = {
-        "Lease": device.renew(),
+        "SignedLease": device.renew(),
         "SignedReceipt": device.send(ndjson(device.rows(301)), batch="described"),
         "Contract": site.ask("GET", "/v1/contracts/events", **device.headers),
         "Verifier": site.ask("GET", "/v1/verifier", **device.headers),
