@@ -1,4 +1,4 @@
-"""The one place that reads data files: a dataset fragment per file, each with a key of its own.
+"""The one place that reads data files, each with a key of its own: for queries by row groups, for jobs as a fragment.
 
 What PME does not authenticate (the leading magic and the crypto metadata in clear) is compared here, byte by byte, so
 that every changed byte of what is read is noticed, wherever the objects lie.
@@ -6,27 +6,26 @@ that every changed byte of what is read is noticed, wherever the objects lie.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyarrow import fs
 from pyarrow.parquet.encryption import create_decryption_properties
 
 from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead
-from lake.clear.reading.ranged import KIB, RangedObject
+from lake.clear.reading.ranged import KIB, Opened, RangedObject
 from lake.errors import IntegrityError, UnavailableError
 from lake.rules.layout import FORMAT_PME, FORMAT_PME_VERSION
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN
 from lake.sealed.objects import Location
 
-Decoder = Callable[[FileToRead, Location], ds.Fragment]
-OPENED_AT_ONCE = 16
-"""Objects of a store that are opened together: each costs a round trip or two."""
+MEMORY = pa.system_memory_pool()
+"""Gives memory back when it is freed; the default pool keeps growing over a long scan."""
 
 REMOTE = pa.CacheOptions(hole_size_limit=512 * KIB, range_size_limit=16 * KIB * KIB)
 """Columns that lie near each other are read in one request: what lies between costs less than another round trip."""
@@ -38,36 +37,78 @@ _CRYPTO_HEAD = bytes.fromhex("1c1c28") + b"\x08"
 _CRYPTO_TAIL = bytes.fromhex("11000000")
 
 
+class RowGroups:
+    """An opened file as its row groups; for one thread. Its footer is authenticated, and so is whatever is read."""
+
+    def __init__(self, reader: pq.ParquetFile, remote: Opened | None) -> None:
+        self._reader = reader
+        self._remote = remote
+        self._metadata = reader.metadata
+        self.names: list[str] = self._metadata.schema.names
+
+    def __len__(self) -> int:
+        return int(self._metadata.num_row_groups)
+
+    def rows(self, group: int) -> int:
+        """Rows of one, as the footer says."""
+        return int(self._metadata.row_group(group).num_rows)
+
+    def read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        """Columns of one, all of which the file has."""
+        if self._remote is not None:
+            self._remote.fetch([self._extent(group, name) for name in columns])
+        return self._reader.read_row_group(group, columns=list(columns), use_threads=False)
+
+    def _extent(self, group: int, name: str) -> tuple[int, int]:
+        """Where a column of a group lies: first byte, length."""
+        chunk = self._metadata.row_group(group).column(self.names.index(name))
+        first = chunk.dictionary_page_offset if chunk.has_dictionary_page else None
+        return (chunk.data_page_offset if first is None else first), chunk.total_compressed_size
+
+
+class Decoding:
+    """How one file is decoded: by any number of threads, each of which opens it for itself.
+
+    Raises:
+        IntegrityError: its format is not known.
+    """
+
+    def __init__(self, file: FileToRead, location: Location) -> None:
+        _check_format(file)
+        self._file = file
+        self._location = location
+        self._lock = threading.Lock()
+        self._object: RangedObject | None = None
+
+    def open(self) -> RowGroups:
+        """Look at the object and open it; of one that is not local, the end is read once.
+
+        Raises:
+            IntegrityError: the object is missing, has another length, or its unencrypted bytes were changed.
+            OSError, ArrowException: the footer is not what was written under this key.
+        """
+        remote = None if self._location.part is None else Opened(self._ranged())
+        source = _local(self._file, self._location) if remote is None else pa.PythonFile(remote, mode="r")
+        reader = pq.ParquetFile(source, decryption_properties=_properties(self._file), pre_buffer=False)
+        return RowGroups(reader, remote)
+
+    def _ranged(self) -> RangedObject:
+        with self._lock:
+            if self._object is None:
+                self._object = _ranged(self._file, self._location)
+            return self._object
+
+
 def fragment(file: FileToRead, location: Location) -> ds.Fragment:
     """A fragment that decodes one file, its partition's columns supplied as constants.
 
     Raises:
         IntegrityError: the object is missing, has another length, or its unencrypted bytes were changed.
     """
-    decoder = DECODERS.get((file.format, file.format_version))
-    if decoder is None:
-        raise IntegrityError(
-            f"file {file.file_id} has the unknown format {file.format} {file.format_version}",
-            hint="it was written by a newer version: upgrade",
-        )
-    return decoder(file, location)
-
-
-def fragments(files: Iterable[FileToRead], location: Location) -> list[ds.Fragment]:
-    """The same of several files, in their order; where opening one is a request, several are opened at once."""
-    if location.part is None:
-        return [fragment(file, location) for file in files]
-    with ThreadPoolExecutor(OPENED_AT_ONCE, thread_name_prefix="opening") as pool:
-        return list(pool.map(lambda file: fragment(file, location), files))
-
-
-def _decode_pme(file: FileToRead, location: Location) -> ds.Fragment:
-    filesystem, scan = _local(file, location) if location.part is None else _remote(file, location)
-    properties = create_decryption_properties(
-        file.dek, aad_prefix=file.aad_prefix, check_footer_integrity=True, allow_plaintext_files=False
-    )
+    _check_format(file)
+    filesystem, scan = _local_files(file, location) if location.part is None else _remote(file, location)
     kind = ds.ParquetFileFormat(
-        default_fragment_scan_options=ds.ParquetFragmentScanOptions(decryption_properties=properties, **scan)
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(decryption_properties=_properties(file), **scan)
     )
     partition = (ds.field(SENSITIVITY_COLUMN) == file.sensitivity) & (ds.field(SUBJECT_COLUMN) == file.number)
     if file.label is not None:
@@ -77,23 +118,47 @@ def _decode_pme(file: FileToRead, location: Location) -> ds.Fragment:
     )
 
 
-def _local(file: FileToRead, location: Location) -> tuple[fs.FileSystem, dict[str, Any]]:
+def _check_format(file: FileToRead) -> None:
+    if (file.format, file.format_version) != (FORMAT_PME, FORMAT_PME_VERSION):
+        raise IntegrityError(
+            f"file {file.file_id} has the unknown format {file.format} {file.format_version}",
+            hint="it was written by a newer version: upgrade",
+        )
+
+
+def _properties(file: FileToRead) -> Any:
+    return create_decryption_properties(
+        file.dek, aad_prefix=file.aad_prefix, check_footer_integrity=True, allow_plaintext_files=False
+    )
+
+
+def _local(file: FileToRead, location: Location) -> pa.NativeFile:
+    """The object of a local store, opened and looked at."""
+    path = Path(location.root) / file.object_key
     try:
-        with (Path(location.root) / file.object_key).open("rb", buffering=0) as stream:
-            length = os.fstat(stream.fileno()).st_size
-            _check_clear_bytes(file, length, lambda start, count: os.pread(stream.fileno(), count, start))
+        stream = pa.OSFile(str(path))
+        _check_clear_bytes(file, stream.size(), lambda start, count: stream.read_at(count, start))
     except FileNotFoundError:
         raise _missing(file) from None
     except OSError:
         raise UnavailableError(f"the object of file {file.file_id} cannot be read") from None
+    return stream
+
+
+def _local_files(file: FileToRead, location: Location) -> tuple[fs.FileSystem, dict[str, Any]]:
+    _local(file, location).close()
     return fs.SubTreeFileSystem(location.root, fs.LocalFileSystem()), {}
 
 
 def _remote(file: FileToRead, location: Location) -> tuple[fs.FileSystem, dict[str, Any]]:
+    return _ranged(file, location).file_system(), {"cache_options": REMOTE}
+
+
+def _ranged(file: FileToRead, location: Location) -> RangedObject:
     assert location.part is not None  # noqa: S101 - the caller has looked
     opened = RangedObject(file.object_key, file.length, location.part)
     _check_clear_bytes(file, opened.length, opened.read)
-    return opened.file_system(), {"cache_options": REMOTE}
+    return opened
 
 
 def _check_clear_bytes(file: FileToRead, length: int, read: Callable[[int, int], bytes]) -> None:
@@ -117,6 +182,3 @@ def _changed(file: FileToRead) -> IntegrityError:
         f"the object of file {file.file_id} is not what was written",
         hint="restore it from a backup; 'lake doctor' lists every damaged file",
     )
-
-
-DECODERS: dict[tuple[str, int], Decoder] = {(FORMAT_PME, FORMAT_PME_VERSION): _decode_pme}

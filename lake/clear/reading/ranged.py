@@ -7,7 +7,7 @@ no more is read than a query needs. Errors of the store pass through Arrow as th
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
@@ -22,6 +22,11 @@ WHOLE = 256 * KIB
 """Objects up to here are read whole."""
 END = 64 * KIB
 """Of a larger one this is read first: where Arrow looks for a footer."""
+
+HOLE = 512 * KIB
+"""Ranges that lie no further apart are read in one request: what lies between costs less than another round trip."""
+LONGEST = 16 * KIB * KIB
+"""Of a request for several ranges."""
 
 PIECE = 4 * KIB * KIB
 """A longer range is read in pieces of this, several at once: one connection is slower than the line."""
@@ -71,12 +76,20 @@ class RangedObject:
         return fs.PyFileSystem(_OneObject(self))
 
 
-class _Opened(io.RawIOBase):
+class Opened(io.RawIOBase):
     """The object as a file of its own position; Arrow moves it under a lock."""
 
     def __init__(self, found: RangedObject) -> None:
         self._found = found
         self._position = 0
+        self._ahead: list[tuple[int, bytes]] = []
+
+    def fetch(self, extents: Iterable[tuple[int, int]]) -> None:
+        """Read ranges (first byte, length) ahead; what was read ahead before is let go."""
+        self._ahead = []
+        wanted = joined(extents)
+        with ThreadPoolExecutor(PIECES_AT_ONCE, thread_name_prefix="reading") as pool:
+            self._ahead = list(pool.map(lambda extent: (extent[0], self._found.read(*extent)), wanted))
 
     def readable(self) -> bool:
         return True
@@ -93,9 +106,29 @@ class _Opened(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        content = self._found.read(self._position, self._found.length if size < 0 else size)
+        content = self._content(self._position, self._found.length if size < 0 else size)
         self._position += len(content)
         return content
+
+    def _content(self, start: int, length: int) -> bytes:
+        for first, ahead in self._ahead:
+            if first <= start and start + length <= first + len(ahead):
+                return ahead[start - first : start - first + length]
+        return self._found.read(start, length)
+
+
+def joined(extents: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges (first byte, length) that lie near each other as one."""
+    made: list[tuple[int, int]] = []
+    for start, length in sorted(extents):
+        if made:
+            first, have = made[-1]
+            end = max(first + have, start + length)
+            if start - (first + have) <= HOLE and end - first <= LONGEST:
+                made[-1] = first, end - first
+                continue
+        made.append((start, length))
+    return made
 
 
 class _OneObject(fs.FileSystemHandler):  # type: ignore[misc]
@@ -113,7 +146,7 @@ class _OneObject(fs.FileSystemHandler):  # type: ignore[misc]
     def open_input_file(self, path: str) -> pa.NativeFile:
         if path != self._found.key:
             raise FileNotFoundError
-        return pa.PythonFile(_Opened(self._found), mode="r")
+        return pa.PythonFile(Opened(self._found), mode="r")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         return self.open_input_file(path)

@@ -1,6 +1,6 @@
 """A slice: the rows and columns that a grant permits of one dataset, masked, as a stream that can be scanned again.
 
-The policy's filter runs in the scanner. A condition of the user's query is applied in the scanner only where the policy
+The policy's filter runs as files are decoded. A condition of the user's query is applied there only where the policy
 hides no row of the files and masks no column; otherwise after both, so that it never meets a hidden row or value.
 """
 
@@ -12,24 +12,15 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from lake.clear.reading.decode import fragments
 from lake.clear.reading.filter import FilterCompiler, columns_of
 from lake.clear.reading.mask import apply_mask
 from lake.clear.reading.nulls import cleared
 from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead, SealedPlan, SliceKey, Source
+from lake.clear.reading.scan import Scan
 from lake.errors import IntegrityError, LakeError
 from lake.rules.masks import MaskKind
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
-
-BATCH_ROWS = 122_880
-BATCH_READAHEAD = 4
-FRAGMENT_READAHEAD = 4
-MEMORY = pa.system_memory_pool()
-"""Gives memory back when it is freed; the default pool keeps growing over a long scan."""
-FILES_AT_ONCE = 64
-"""Files opened together. What Arrow keeps of an opened file goes with its group, so memory does not grow with files."""
 
 
 @dataclass(slots=True)
@@ -136,8 +127,8 @@ class Slice:
             raise self.failure from None
 
     def _clean(self, column: pa.Array, name: str) -> pa.Array:
-        """Texts need it only where a mask made them: decoding leaves none under a NULL."""
-        return column if pa.types.is_string(column.type) and name not in self._plan.masks else cleared(column)
+        """What a mask made; what was decoded is clean."""
+        return cleared(column) if name in self._plan.masks else column
 
     def _chosen(self, columns: Sequence[str]) -> pa.Schema:
         if not set(columns) <= set(self.schema.names):
@@ -185,20 +176,7 @@ class Slice:
     def _decoded(
         self, columns: list[str], condition: pc.Expression | None
     ) -> Iterator[tuple[FileToRead, pa.RecordBatch]]:
-        for start in range(0, len(self._plan.files), FILES_AT_ONCE):
-            group = {file.object_key: file for file in self._plan.files[start : start + FILES_AT_ONCE]}
-            parts = fragments(group.values(), self._plan.location)
-            dataset = ds.FileSystemDataset(parts, self._unified, ds.ParquetFileFormat())
-            scanner = dataset.scanner(
-                columns=columns,
-                filter=condition,
-                batch_size=BATCH_ROWS,
-                batch_readahead=BATCH_READAHEAD,
-                fragment_readahead=FRAGMENT_READAHEAD,
-                memory_pool=MEMORY,
-            )
-            for tagged in scanner.scan_batches():
-                yield group[tagged.fragment.path], tagged.record_batch
+        yield from Scan(self._plan.location, self._unified, columns, condition).rows(self._plan.files)
 
 
 def _both(left: pc.Expression | None, right: pc.Expression | None) -> pc.Expression | None:

@@ -11,14 +11,14 @@ from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 
 from keys.broker import LandingKey
 from lake.clear.landing.encode import encode
 from lake.clear.reading import ranged
-from lake.clear.reading.decode import fragment, fragments
+from lake.clear.reading.decode import Decoding
 from lake.clear.reading.plan import FileToRead
+from lake.clear.reading.scan import Scan
 from lake.clear.reading.slice import Slice
 from lake.errors import IntegrityError, LakeError, UnavailableError
 from lake.sealed.objects import Location, Part
@@ -86,15 +86,16 @@ def put(objects: Objects, number: int, rows: int = 10) -> FileToRead:
     )
 
 
-def rows(parts: list[ds.Fragment], columns: list[str] | None = None) -> pa.Table:
+def rows(objects: Objects, files: list[FileToRead], columns: list[str] | None = None) -> pa.Table:
     """Everything in some files."""
-    return ds.FileSystemDataset(parts, STORED, ds.ParquetFileFormat()).to_table(columns=columns)
+    scan = Scan(objects.location, STORED, columns or STORED.names, None)
+    return pa.Table.from_batches([batch for _, batch in scan.rows(files)])
 
 
 def test_a_small_file_is_read_with_one_request(objects: Objects) -> None:
     """Whole, whatever is asked of it."""
     file = put(objects, 1)
-    table = rows([fragment(file, objects.location)])
+    table = rows(objects, [file])
     assert table["n"].to_pylist() == list(range(10))
     assert objects.asked == [(file.object_key, 0, file.length)]
 
@@ -103,7 +104,7 @@ def test_of_a_large_file_only_what_is_asked_for_is_read(objects: Objects) -> Non
     """Its end, its first four bytes, and one column of four."""
     file = put(objects, 1, rows=60_000)
     assert file.length > 4 * ranged.WHOLE
-    table = rows([fragment(file, objects.location)], ["type"])
+    table = rows(objects, [file], ["type"])
     assert table.num_rows == 60_000
     assert objects.asked[:2] == [
         (file.object_key, file.length - ranged.END, ranged.END),
@@ -133,9 +134,8 @@ def test_many_files_are_opened_together(objects: Objects) -> None:
         return part
 
     objects.fault = wait
-    parts = fragments(files, objects.location)
-    assert [part.path for part in parts] == [file.object_key for file in files]
-    assert rows(parts).num_rows == 80
+    scan = Scan(objects.location, STORED, ["n"], None)
+    assert [found.file_id for found, _ in scan.rows(files)] == [file.file_id for file in files]
 
 
 def test_a_changed_byte_is_noticed_wherever_it_is(objects: Objects) -> None:
@@ -145,9 +145,9 @@ def test_a_changed_byte_is_noticed_wherever_it_is(objects: Objects) -> None:
     for at in sorted({*range(0, len(good), 7), *range(12), *range(len(good) - 12, len(good))}):
         objects.content[file.object_key] = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
         with pytest.raises(REFUSED):
-            rows([fragment(file, objects.location)])
+            rows(objects, [file])
     objects.content[file.object_key] = good
-    assert rows([fragment(file, objects.location)]).num_rows == 10
+    assert rows(objects, [file]).num_rows == 10
 
 
 @pytest.mark.parametrize("where", ["head", "column", "footer", "magic"])
@@ -158,7 +158,7 @@ def test_a_changed_byte_of_a_large_file_is_noticed(objects: Objects, where: str)
     good = objects.content[file.object_key]
     objects.content[file.object_key] = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
     with pytest.raises(REFUSED):
-        rows([fragment(file, objects.location)])
+        rows(objects, [file])
 
 
 def test_an_object_of_another_length_is_damage(objects: Objects) -> None:
@@ -168,24 +168,24 @@ def test_an_object_of_another_length_is_damage(objects: Objects) -> None:
     for content in (good + b"x", good[:-1], good[1:], b""):
         objects.content[file.object_key] = content
         with pytest.raises(IntegrityError):
-            fragment(file, objects.location)
+            Decoding(file, objects.location).open()
     objects.content[file.object_key] = good
-    opened = fragment(file, objects.location)
+    opened = Decoding(file, objects.location).open()
     objects.content[file.object_key] = good + b"x"
     with pytest.raises(IntegrityError):
-        rows([opened])
+        opened.read(0, STORED.names)
     del objects.content[file.object_key]
     with pytest.raises(IntegrityError, match="missing"):
-        fragment(file, objects.location)
+        Decoding(file, objects.location).open()
 
 
 def test_fewer_bytes_than_were_asked_for_are_never_taken_for_all(objects: Objects) -> None:
     """An answer that came short is damage, and not the end of the file."""
     file = put(objects, 1, rows=60_000)
-    opened = fragment(file, objects.location)
+    opened = Decoding(file, objects.location).open()
     objects.fault = lambda part: Part(part.content[:-1], part.total)
     with pytest.raises(IntegrityError):
-        rows([opened])
+        opened.read(0, STORED.names)
 
 
 def test_a_store_that_fails_in_the_middle_is_not_damage(
@@ -204,7 +204,7 @@ def test_a_store_that_fails_in_the_middle_is_not_damage(
 
     objects.fault = fail
     with pytest.raises(UnavailableError, match="the store is away"):
-        rows([fragment(file, objects.location)])
+        rows(objects, [file])
     seen = 0
     found = Slice(plan(location=objects.location, files=(file,)))  # type: ignore[arg-type]
     with pytest.raises(UnavailableError, match="the store is away"):

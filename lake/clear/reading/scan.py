@@ -1,0 +1,211 @@
+"""Files decoded to rows: several at a time, a bounded number of rows ahead, handed on in the order of the files.
+
+Where rows are filtered, the columns that the filter needs are decoded first, and the others only where a row is left.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import acero
+
+from lake.clear.reading.decode import Decoding, RowGroups
+from lake.clear.reading.filter import columns_of
+from lake.clear.reading.nulls import cleared
+from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead
+from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN
+from lake.sealed.objects import Location
+
+BATCH_ROWS = 122_880
+"""A row group of our writer."""
+ROWS_AHEAD = 4 * BATCH_ROWS
+"""Rows that are decoded or being decoded before they are asked for; with a row group's width, what a scan may hold."""
+SHARE_ROWS = BATCH_ROWS // 4
+"""Small files of a local store are decoded together up to here: handing over a task costs as much as a small file."""
+REQUESTS_AT_ONCE = 16
+"""Objects of a store that are read together: each costs a round trip or two."""
+_KEEP = "keep"
+
+Rows = tuple[FileToRead, pa.RecordBatch]
+Constants = dict[str, pa.Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A share of one file's row groups: ``index`` of ``of``, so that together all are read whatever their number."""
+
+    file: FileToRead
+    decoding: Decoding
+    index: int
+    of: int
+
+
+@dataclass(slots=True)
+class Scan:
+    """What is wanted of some files.
+
+    Attributes:
+        schema: every column that a file or its partition can supply; of one that a file lacks, NULLs.
+        columns: wanted, in this order.
+        condition: only rows for which it is true are wanted.
+    """
+
+    location: Location
+    schema: pa.Schema
+    columns: Sequence[str]
+    condition: pc.Expression | None
+    _types: dict[str, pa.DataType] = field(init=False, repr=False)
+    _first: frozenset[str] = field(init=False, repr=False)
+    _wanted: pa.Schema = field(init=False, repr=False)
+    _judged: pa.Schema = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = self.schema.names
+        self._types = dict(zip(names, self.schema.types, strict=True))
+        self._first = frozenset(() if self.condition is None else columns_of(self.condition, names))
+        self._wanted = pa.schema([self.schema.field(name) for name in self.columns])
+        self._judged = pa.schema([self.schema.field(name) for name in names if name in self._first])
+
+    def rows(self, files: Sequence[FileToRead]) -> Iterator[Rows]:
+        """The rows of the files in their order, none of them empty.
+
+        Raises:
+            IntegrityError: an object is missing, or not what was written.
+            OSError, ArrowException: the same, as Arrow says it.
+        """
+        local = self.location.part is None
+        threads = pa.cpu_count() if local else REQUESTS_AT_ONCE
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="decoding")
+        waiting: deque[tuple[int, Future[deque[Rows]]]] = deque()
+        ahead = 0
+        try:
+            for task in self._tasks(files, SHARE_ROWS if local else 0):
+                count = sum(min(part.file.rows, BATCH_ROWS) for part in task)
+                while waiting and (ahead + count > ROWS_AHEAD or waiting[0][1].done()):
+                    done, future = waiting.popleft()
+                    yield from _emptied(future)
+                    ahead -= done
+                waiting.append((count, pool.submit(self._decoded, task)))
+                ahead += count
+            while waiting:
+                yield from _emptied(waiting.popleft()[1])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _tasks(self, files: Sequence[FileToRead], together: int) -> Iterator[list[_Part]]:
+        """What one thread decodes at a time: a row group of a large file, or some small files."""
+        task: list[_Part] = []
+        rows = 0
+        for file in files:
+            decoding = Decoding(file, self.location)
+            shares = max(1, -(-file.rows // BATCH_ROWS))
+            if task and (shares > 1 or rows + file.rows > together):
+                yield task
+                task, rows = [], 0
+            if shares > 1:
+                for index in range(shares):
+                    yield [_Part(file, decoding, index, shares)]
+            else:
+                task.append(_Part(file, decoding, 0, 1))
+                rows += file.rows
+        if task:
+            yield task
+
+    def _decoded(self, task: list[_Part]) -> deque[Rows]:
+        found: deque[Rows] = deque()
+        for part in task:
+            constants = self._constants(part.file)
+            condition = self.condition
+            if condition is not None and self._first <= constants.keys():
+                # It is about the file, all of whose rows it keeps or none.
+                if not _true_of(condition, constants):
+                    continue
+                condition = None
+            groups = part.decoding.open()
+            for group in range(part.index * len(groups) // part.of, (part.index + 1) * len(groups) // part.of):
+                batch = self._group(groups, group, constants, condition)
+                if batch.num_rows:
+                    found.append((part.file, batch))
+        return found
+
+    def _group(
+        self, groups: RowGroups, group: int, constants: Constants, condition: pc.Expression | None
+    ) -> pa.RecordBatch:
+        """The wanted rows and columns of one row group."""
+        rows = groups.rows(group)
+        if condition is None:
+            return _batch(self._arrays(groups, group, constants, self.columns, rows), self._wanted, rows)
+        judged = self._arrays(groups, group, constants, self._judged.names, rows)
+        keep = _kept(condition, _batch(judged, self._judged, rows))
+        left = keep.true_count
+        if left == 0:
+            return _batch([column.slice(0, 0) for column in judged], self._judged, 0)
+        rest = self._arrays(groups, group, constants, [name for name in self.columns if name not in self._first], rows)
+        known, others = dict(zip(self._judged.names, judged, strict=True)), iter(rest)
+        arrays = [known[name] if name in known else next(others) for name in self.columns]
+        both = _batch(arrays, self._wanted, rows)
+        return both if left == rows else both.filter(keep)
+
+    def _arrays(
+        self, groups: RowGroups, group: int, constants: Constants, names: Sequence[str], rows: int
+    ) -> list[pa.Array]:
+        stored = [name for name in names if name not in constants and name in groups.names]
+        decoded = dict(zip(stored, groups.read(group, stored).columns, strict=True)) if stored else {}
+        return [
+            _clean(_whole(decoded[name], self._types[name]))
+            if name in decoded
+            else pa.repeat(constants[name], rows)
+            if name in constants
+            else pa.nulls(rows, self._types[name])
+            for name in names
+        ]
+
+    def _constants(self, file: FileToRead) -> Constants:
+        """What all rows of a file have in common."""
+        values = {SENSITIVITY_COLUMN: file.sensitivity, SUBJECT_COLUMN: file.number, EMPLOYEE_COLUMN: file.label}
+        return {
+            name: pa.scalar(value, self._types[name])
+            for name, value in values.items()
+            if value is not None and name in self._types
+        }
+
+
+def _emptied(future: Future[deque[Rows]]) -> Iterator[Rows]:
+    """What a task found; nothing is kept of what has been handed on."""
+    found = future.result()
+    del future
+    while found:
+        yield found.popleft()
+
+
+def _true_of(condition: pc.Expression, constants: Constants) -> bool:
+    one = pa.RecordBatch.from_arrays([pa.repeat(value, 1) for value in constants.values()], list(constants))
+    return _kept(condition, one).true_count == 1
+
+
+def _kept(condition: pc.Expression, batch: pa.RecordBatch) -> pa.BooleanArray:
+    """For each row whether the condition is true; NULL where it is NULL."""
+    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([batch])))
+    judged = acero.Declaration("project", acero.ProjectNodeOptions([condition], [_KEEP]), inputs=[source])
+    return _whole(judged.to_table(use_threads=False)[_KEEP], pa.bool_())
+
+
+def _whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return array if array.type.equals(kind) else array.cast(kind)
+
+
+def _clean(column: pa.Array) -> pa.Array:
+    """Decoding leaves no text under a NULL, but numbers of what the memory held before."""
+    return column if pa.types.is_string(column.type) else cleared(column)
+
+
+def _batch(arrays: list[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:
+    if not arrays:  # rows without columns
+        return pa.RecordBatch.from_arrays([pa.nulls(rows)], ["rows"]).select([])
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
