@@ -132,7 +132,7 @@ def check_receipt(document: Mapping[str, Any], verifier: NoteVerifier, header: M
     receipt = _signed(document, "receipt", _BATCH, verifier)
     if any(receipt.get(name) != header[name] for name in ("batch", "content", "dataset", "contract", "version")):
         raise IntegrityError("the server's receipt is of another batch")
-    if receipt.get("status") not in {"landed", "already_landed"} or type(receipt.get("rows")) is not int:
+    if receipt.get("status") != "landed" or type(receipt.get("rows")) is not int:
         raise IntegrityError("the server's receipt does not say that the batch landed")
     return receipt
 

@@ -27,6 +27,7 @@ from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import Conformer
 from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Pipeline, Screen
+from lake.clock import timestamp
 from lake.errors import BatchConflictError, LakeError, MalformedInputError, StaleKeysError, UsageError
 from lake.gateway.collection.devices import Devices
 from lake.gateway.collection.halts import Halts
@@ -39,7 +40,7 @@ from lake.gateway.recorder import Actor
 from lake.rules.contract import Contract
 from lake.rules.model import NAME, DataFile
 from lake.sealed.audit import entries
-from lake.sealed.catalog.catalog import BatchRecord
+from lake.sealed.catalog.catalog import BatchRecord, Outcome
 from lake.sealed.catalog.chain import Head
 
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -64,6 +65,7 @@ class Delivery:
         batch_id: the sender's name for it; None to name it by its content.
         dropped: what the reader left out, by reason; final once ``batches`` is exhausted.
         judgement: what may land of a collector's batch; None for an operator's, which pauses cut by capture time.
+        lease: id of the lease under which it comes; empty without one.
     """
 
     dataset: str
@@ -74,15 +76,18 @@ class Delivery:
     known_content: bool = False
     dropped: Mapping[str, int] = field(default_factory=dict)
     judgement: Judgement | None = None
+    lease: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
     """What became of a delivery. ``unknown_fields`` are names, for the sender alone; they are not stored.
 
-    ``dropped`` counts by reason what did not land, ``masked`` by category what was replaced in what did; ``levels`` has
-    the rows and files that landed by sensitivity, and ``rules`` is the digest of the content rules. The last three
-    are of this delivery: one that had landed before has none.
+    ``files`` and ``bytes`` are what this delivery has written, so none if it had landed before. All else is as it
+    was when it landed: ``dropped`` counts by reason what did not, ``masked`` by category what was replaced in what
+    did, ``levels`` rows and files by sensitivity, ``rules`` is the digest of the content rules, ``entry`` the index of
+    the batch's entry in the audit log, ``lease`` the one under which it came. Of batches that landed before these
+    were kept, ``entry`` is None, and masked, levels, rules and lease are empty.
     """
 
     dataset: str
@@ -96,6 +101,10 @@ class BatchReport:
     masked: dict[str, int] = field(default_factory=dict)
     levels: dict[str, dict[str, int]] = field(default_factory=dict)
     rules: str = ""
+    contract_version: int = 0
+    landed_at: str = ""
+    entry: int | None = None
+    lease: str = ""
 
 
 class Ingest:
@@ -217,7 +226,9 @@ class Ingest:
         try:
             self._filtering.report(record, contract, pipeline)
             self._home.recorder.record_keys(self._actor, self._home.broker.take_events())
-            self._announce("commit", record, contract, files)
+            entry = self._announce("commit", record, contract, files)
+            outcome = Outcome(entry, delivery.lease, report.levels, report.masked, report.rules)
+            record = replace(record, outcome=outcome)
             sys.audit("lake.step", "ingest.announced")
             head = self._land_files(record, files, issued, delivery.judgement)
         except (LakeError, KeysError):
@@ -234,7 +245,7 @@ class Ingest:
         sys.audit("lake.step", "ingest.anchored")
         self._announce("landed", record, contract, files)
         sys.audit("lake.step", "ingest.audited")
-        return report
+        return _completed(report, self._landed(delivery.dataset, report.batch_id) or record)
 
     def _land_files(
         self,
@@ -260,7 +271,8 @@ class Ingest:
                 files[:] = rewrapped(files, issued)
         raise StaleKeysError("keys are being changed all the time", hint="send the batch again")
 
-    def _announce(self, step: str, record: BatchRecord, contract: Contract, files: list[tuple[DataFile, int]]) -> None:
+    def _announce(self, step: str, record: BatchRecord, contract: Contract, files: list[tuple[DataFile, int]]) -> int:
+        """Record a step of the commit; gives the index of its entry."""
         levels: dict[int, list[tuple[DataFile, int]]] = {}
         for file, number in files:
             levels.setdefault(file.partition.sensitivity, []).append((file, number))
@@ -281,7 +293,7 @@ class Ingest:
                 for level, found in sorted(levels.items())
             },
         }
-        self._home.recorder.record(entries.BATCH, self._actor, fields)
+        return self._home.recorder.record(entries.BATCH, self._actor, fields).index
 
     def _record(self, delivery: Delivery, contract: Contract, report: BatchReport) -> BatchRecord:
         return BatchRecord(
@@ -305,13 +317,30 @@ class Ingest:
             raise BatchConflictError(
                 f"batch {batch_id!r} has landed before with other content", hint="use another batch id"
             )
-        return BatchReport(delivery.dataset, batch_id, "already landed", landed.rows, 0, 0, dict(landed.counts))
+        report = BatchReport(delivery.dataset, batch_id, "already landed", landed.rows, 0, 0, dict(landed.counts))
+        return _completed(report, landed)
 
     def _remove(self, written: list[str]) -> None:
         """Best effort: what stays behind is an orphan that no catalog row names."""
         with suppress(LakeError):  # who may not delete one, or gets no answer, need not ask for each
             for key in written:
                 self._home.objects.delete(key)
+
+
+def _completed(report: BatchReport, landed: BatchRecord) -> BatchReport:
+    """A report with what is kept of the batch: the same whenever it is sent."""
+    known = replace(
+        report,
+        dropped=dict(landed.counts),
+        contract_version=landed.contract_version,
+        landed_at="" if landed.landed_at is None else timestamp(landed.landed_at.replace(tzinfo=UTC)),
+    )
+    if landed.outcome is None:
+        return known
+    outcome = landed.outcome
+    levels = {level: dict(counts) for level, counts in outcome.levels.items()}
+    masked, rules = dict(outcome.masked), outcome.rules
+    return replace(known, levels=levels, masked=masked, rules=rules, entry=outcome.entry, lease=outcome.lease)
 
 
 def _levels(files: Iterable[tuple[DataFile, int]]) -> dict[str, dict[str, int]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake.clock import timestamp
 from lake.errors import ContractBreachError, LakeError, LeaseRefusedError
 from lake.gateway.collection.interface import Device, Header, Judgement
 from lake.gateway.collection.leases import device_actor
@@ -178,34 +177,38 @@ class Desk:
             contract_version=header.version,
             known_content=True,
             judgement=admitted.judgement,
+            lease=_lease_id(header),
         )
         report = self._ingest.acting(device_actor(device)).land(delivery)
         status = "landed" if report.status == "landed" else ALREADY
         sys.audit("lake.step", "receiving.landed")
-        entry = self._record(admitted, report, status, door)
+        self._record(admitted, report, status, door)
         sys.audit("lake.step", "receiving.recorded")
         self.metrics.acknowledged(status, report.rows if status == "landed" else 0)
-        fresh = status == "landed"
-        receipt = {
+        return signed(self._receipt(admitted, report), self._signer) | {"repeated": status == ALREADY}
+
+    def _receipt(self, admitted: Admitted, report: BatchReport) -> dict[str, Any]:
+        """What the lake signs of a batch: from what it keeps of it, so the same however often it is sent."""
+        header, kept = admitted.header, report.entry is not None
+        return {
             "v": 1,
-            "at": timestamp(self._home.clock()),
+            "at": report.landed_at,
             "batch": header.batch,
-            "device": device.tag,
+            "device": admitted.device.tag,
             "dataset": header.dataset,
-            "version": header.version,
-            "contract": header.contract,
+            "version": report.contract_version,
+            "contract": self._contracts.get(header.dataset, report.contract_version).digest,
             "content": header.content,
-            "lease": _lease_id(header),
-            "status": status,
+            "lease": report.lease if kept else None,
+            "status": "landed",
             "rows": report.rows,
-            "dropped": dict(sorted(report.dropped.items())),
-            "files": report.files if fresh else None,
-            "levels": report.levels if fresh else None,
-            "masked": dict(sorted(report.masked.items())) if fresh else None,
-            "rules": report.rules if fresh else None,
-            "entry": entry,
+            "dropped": report.dropped,
+            "files": sum(level["files"] for level in report.levels.values()) if kept else None,
+            "levels": report.levels if kept else None,
+            "masked": report.masked if kept else None,
+            "rules": report.rules if kept else None,
+            "entry": report.entry,
         }
-        return signed(receipt, self._signer)
 
     @contextmanager
     def recorded(self, device: Device, dataset: str) -> Iterator[None]:
@@ -222,7 +225,7 @@ class Desk:
             fields = {"dataset": dataset, "reason": error.code}
             self._home.recorder.record(entries.BATCH_REFUSED, device_actor(device), fields)
 
-    def _record(self, admitted: Admitted, report: BatchReport, status: str, door: str) -> int:
+    def _record(self, admitted: Admitted, report: BatchReport, status: str, door: str) -> None:
         header = admitted.header
         fields = {
             "dataset": header.dataset,
@@ -236,7 +239,7 @@ class Desk:
             "rules": header.rules,
             "filtered": dict(header.filtered),
         }
-        return self._home.recorder.record(UPLOAD, device_actor(admitted.device), fields).index
+        self._home.recorder.record(UPLOAD, device_actor(admitted.device), fields)
 
     def _version(self, dataset: str, digest: str) -> int:
         versions = [one.version for one in self._contracts.all() if (one.dataset, one.digest) == (dataset, digest)]

@@ -137,12 +137,12 @@ def _schemas() -> dict[str, Any]:
             | {"filter": _record({"rules": text, "dropped": _COUNTS})},
             "types",
         ),
-        "SignedReceipt": _record({"receipt": _ref("Receipt"), "signature": text}),
+        "SignedReceipt": _record({"receipt": _ref("Receipt"), "signature": text, "repeated": flag}),
         "Receipt": _record(
             contract
-            | {"v": {"const": 1}, "at": _TIME, "batch": text, "device": text, "content": _DIGEST, "lease": text}
-            | {"status": {"enum": ["landed", "already_landed"]}, "rows": _WHOLE, "dropped": _COUNTS, "entry": _WHOLE}
-            | {"files": _or_null(_WHOLE), "masked": _or_null(_COUNTS), "rules": _or_null(text)}
+            | {"v": {"const": 1}, "at": _TIME, "batch": text, "device": text, "content": _DIGEST}
+            | {"status": {"const": "landed"}, "rows": _WHOLE, "dropped": _COUNTS, "entry": _or_null(_WHOLE)}
+            | {"lease": _or_null(text), "files": _or_null(_WHOLE), "masked": _or_null(_COUNTS), "rules": _or_null(text)}
             | {"levels": _or_null({"type": "object", "additionalProperties": level})}
         ),
         "Problem": _record(

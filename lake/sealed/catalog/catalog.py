@@ -26,8 +26,30 @@ _EARLIEST = datetime(1, 1, 1)  # noqa: DTZ001 - capture times are naive UTC thro
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a receipt says of a batch, fixed by the commit that made it visible.
+
+    Attributes:
+        entry: index of the batch's entry in the audit log.
+        lease: id of the lease under which it came; empty without one.
+        levels: rows and files that landed, by sensitivity.
+        masked: what was replaced in what landed, by category.
+        rules: digest of the content rules.
+    """
+
+    entry: int
+    lease: str
+    levels: Mapping[str, Mapping[str, int]]
+    masked: Mapping[str, int]
+    rules: str
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """A landed batch: ``content`` is the digest of what was sent, ``counts`` what was dropped, by reason."""
+    """A batch: ``content`` is the digest of what was sent, ``counts`` what was dropped, by reason.
+
+    ``landed_at`` (naive UTC) is None before it has landed; ``outcome`` is None if it did before outcomes were kept.
+    """
 
     dataset: str
     batch_id: str
@@ -35,6 +57,8 @@ class BatchRecord:
     contract_version: int
     rows: int
     counts: Mapping[str, int]
+    outcome: Outcome | None = None
+    landed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +206,25 @@ class Catalog:
 
     def batch(self, dataset: str, batch_id: str) -> BatchRecord | None:
         """A landed batch, or None."""
-        where = (tables.batches.c.dataset == dataset) & (tables.batches.c.batch_id == batch_id)
+        batches, outcomes = tables.batches.c, tables.outcomes.c
+        both = (outcomes.dataset == batches.dataset) & (outcomes.batch_id == batches.batch_id)
+        query = (
+            sa.select(tables.batches, outcomes.entry, outcomes.lease, outcomes.levels, outcomes.masked, outcomes.rules)
+            .join(tables.outcomes, both, isouter=True)
+            .where(batches.dataset == dataset, batches.batch_id == batch_id)
+        )
         with self.database.reading() as connection:
-            row = connection.execute(sa.select(tables.batches).where(where)).one_or_none()
+            row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        return BatchRecord(dataset, batch_id, row.content, row.contract_version, row.rows, json.loads(row.counts))
+        outcome = None
+        if row.entry is not None:
+            outcome = Outcome(row.entry, row.lease, json.loads(row.levels), json.loads(row.masked), row.rules)
+        return BatchRecord(
+            *(dataset, batch_id, row.content, row.contract_version, row.rows, json.loads(row.counts)),
+            outcome=outcome,
+            landed_at=moment(row.landed_at),
+        )
 
     def batch_ids(self) -> set[tuple[str, str]]:
         """(dataset, batch id) of every landed batch."""
@@ -220,15 +257,17 @@ class Catalog:
             "content": batch.content,
             "contract_version": batch.contract_version,
             "rows": batch.rows,
-            "counts": json.dumps(dict(sorted(batch.counts.items()))),
+            "counts": _sorted(batch.counts),
             "landed_at": self._now(),
         }
+        outcomes = [] if batch.outcome is None else [_outcome_row(batch, batch.outcome)]
         rows = [file_row(file, number, batch.batch_id) for file, number in files]
         try:
             with self.database.writing() as connection:
                 check_fence(connection, key_epoch)
                 confirm(connection)
-                return self.append(connection, "batch", {tables.batches: [record], tables.files: rows})
+                added = {tables.batches: [record], tables.outcomes: outcomes, tables.files: rows}
+                return self.append(connection, "batch", added)
         except exc.IntegrityError:
             landed = self.batch(batch.dataset, batch.batch_id)
             if landed is None:
@@ -327,6 +366,22 @@ class Catalog:
             }
             gone = connection.execute(sa.select(sa.func.count()).select_from(tables.removals)).scalar_one()
         return found | {"files": found["files"] - gone}
+
+
+def _outcome_row(batch: BatchRecord, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "dataset": batch.dataset,
+        "batch_id": batch.batch_id,
+        "entry": outcome.entry,
+        "lease": outcome.lease,
+        "levels": _sorted(outcome.levels),
+        "masked": _sorted(outcome.masked),
+        "rules": outcome.rules,
+    }
+
+
+def _sorted(counts: Mapping[str, Any]) -> str:
+    return json.dumps(dict(sorted(counts.items())))
 
 
 def _of_span(selection: Selection, span: str, *, few: bool) -> sa.Select[Any]:

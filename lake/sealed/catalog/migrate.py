@@ -10,7 +10,7 @@ from lake.errors import IntegrityError, UsageError
 from lake.sealed.catalog import postgresql
 from lake.sealed.catalog.database import Database
 
-CATALOG_MIGRATIONS, CATALOG_HEAD = "lake.sealed.catalog.migrations", "0008"
+CATALOG_MIGRATIONS, CATALOG_HEAD = "lake.sealed.catalog.migrations", "0009"
 KEY_STORE_MIGRATIONS, KEY_STORE_HEAD = "keys.migrations", "0001"
 
 _VERSION = sa.text("SELECT version_num FROM alembic_version")

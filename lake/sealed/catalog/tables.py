@@ -66,6 +66,20 @@ batches = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False, index=True),
 )
 
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("dataset", sa.String(64), primary_key=True),
+    sa.Column("batch_id", sa.String(128), primary_key=True),
+    sa.Column("entry", sa.BigInteger, nullable=False),
+    sa.Column("lease", sa.String(32), nullable=False),
+    sa.Column("levels", sa.Text, nullable=False),
+    sa.Column("masked", sa.Text, nullable=False),
+    sa.Column("rules", sa.String(71), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False, index=True),
+)
+"""What receipts say of a batch beside its row; batches from before version 0009 have none."""
+
 _HOUR = 3_600_000_000
 SPANS: dict[str, tuple[int, int | None]] = {
     "hour": (-1, _HOUR),
@@ -276,6 +290,7 @@ CHAINED = (
     directory,
     actors,
     batches,
+    outcomes,
     files,
     removals,
     elevations,

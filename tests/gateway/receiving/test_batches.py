@@ -8,7 +8,8 @@ import pytest
 
 from keys.signing import NoteVerifier
 from lake.gateway.receiving.receipts import receipt_text
-from tests.gateway.receiving.site import ARROW, NDJSON, Site, arrow, ndjson, packed, plain
+from lake.sealed.catalog import tables
+from tests.gateway.receiving.site import ARROW, NDJSON, Site, arrow, later, ndjson, pack, packed, plain
 
 
 @pytest.mark.parametrize(
@@ -38,10 +39,47 @@ def test_a_batch_lands_once(site: Site) -> None:
     other = device.send(ndjson(device.rows(112)), batch="once")
     assert [answer.status for answer in (first, again, other)] == [200, 200, 409]
     assert other.document["code"] == "batch_conflict"
-    receipt = again.document["receipt"]
-    assert (receipt["status"], receipt["rows"]) == ("already_landed", 1)
-    assert [receipt[name] for name in ("levels", "masked", "files", "rules")] == [None] * 4
+    assert [answer.document["repeated"] for answer in (first, again)] == [False, True]
     assert site.numbers() == sorted([*before, 111])
+
+
+def test_a_repeated_batch_has_the_receipt_of_the_first_time(own: Site) -> None:
+    """To the byte, signature too, whenever it is asked for again; with what was masked, dropped and landed."""
+    device = own.device()
+    rows = [plain(row) for row in device.rows(113)]
+    rows += [plain(row) | {"said": "write to ada@example.com"} for row in device.rows(114, kind="say")]
+    rows += [rows[0] | {"type": "transcript"}]
+    body = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    header = device.header(body)
+    first = device.send(body, raw=pack(header))
+    assert first.status == 200, first.content
+    receipt = first.document["receipt"]
+    assert (receipt["masked"], receipt["dropped"]) == ({"EMAIL": 1}, {"unknown_event_type": 1})
+    assert receipt["levels"] == {"1": {"rows": 1, "files": 1}, "3": {"rows": 1, "files": 1}}
+    assert receipt["files"] == 2
+    device.send(ndjson(device.rows(115)))
+    later(own, 100)
+    device.renew()
+    for values in (header, header | {"lease": device.lease}):
+        again = device.send(body, raw=pack(values))
+        assert again.content == first.content.replace(b'"repeated":false', b'"repeated":true')
+        assert again.content != first.content
+    assert [entry["status"] for entry in own.entries("ingest.upload")] == [
+        *("landed", "landed", "already_landed", "already_landed")
+    ]
+
+
+def test_a_batch_from_before_outcomes_were_kept_says_what_is_known(own: Site) -> None:
+    """No count that would be made up."""
+    device = own.device()
+    body = ndjson(device.rows(116))
+    first = device.send(body, batch="older").document["receipt"]
+    with own.lake.home.catalog.database.writing() as connection:
+        connection.execute(tables.outcomes.delete())
+    again = device.send(body, batch="older").document
+    unknown = dict.fromkeys(("levels", "masked", "files", "rules", "entry", "lease"))
+    assert again["receipt"] == first | unknown
+    assert again["repeated"]
 
 
 def test_ids_are_each_devices_own(site: Site) -> None:
@@ -71,13 +109,13 @@ def test_the_audit_log_has_every_batch_and_its_receipts_entry(site: Site) -> Non
     said = {"rules": "sha256:" + "ab" * 32, "dropped": {"context.unlisted": 41}}
     answer = device.send(ndjson(device.rows(141)), filter=said, seq=[7, 9])
     receipt = answer.document["receipt"]
-    entry = json.loads(site.lake.home.log.entry(receipt["entry"]))
-    assert entry["type"] == "ingest.upload"
+    (entry,) = site.entries("ingest.upload", receipt["entry"])
     assert entry["actor"] == {"p": receipt["device"], "roles": []}
     assert (entry["lease"], entry["seq"], entry["rules"]) == (receipt["lease"], [7, 9], said["rules"])
     assert (entry["filtered"], entry["door"], entry["status"]) == ({"context.unlisted": 41}, "http", "landed")
     landed = [one for one in site.entries("ingest.batch") if one["batch"] == entry["batch"]]
     assert [one["step"] for one in landed] == ["commit", "landed"]
+    assert json.loads(site.lake.home.log.entry(receipt["entry"])) == landed[0]
     assert {one["actor"]["p"] for one in landed} == {receipt["device"]}
     assert device.employee.encode() not in answer.content
     assert device.name not in json.dumps(entry)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from lake.rules.model import DataFile, Partition, Subject
 from lake.sealed.catalog import migrate, tables
-from lake.sealed.catalog.catalog import BatchRecord, Catalog
+from lake.sealed.catalog.catalog import BatchRecord, Catalog, Outcome
 from lake.sealed.catalog.chain import Head
 from lake.sealed.catalog.database import Database
 from lake.sealed.catalog.draft import Draft
@@ -97,7 +97,9 @@ def data_file(
 
 def batch_record(name: str, content: str = "sha256:1", dataset: str = "desktop") -> BatchRecord:
     """A landed batch."""
-    return BatchRecord(dataset, name, content, 1, 34, {"unknown_type": 2, "bad_time": 1})
+    levels = {"3": {"rows": 34, "files": 2}}
+    outcome = Outcome(4711, "c" * 32, levels, {"EMAIL": 3}, "sha256:" + "9" * 64)
+    return BatchRecord(dataset, name, content, 1, 34, {"unknown_type": 2, "bad_time": 1}, outcome)
 
 
 def fill(catalog: Catalog) -> None:

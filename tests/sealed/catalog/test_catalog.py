@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -79,7 +80,7 @@ def test_everything_comes_back_as_it_was_put(catalog, file, batch):
     assert catalog.directory() == catalog.directory([0, 1])
     assert catalog.directory([1]) == {1: (Subject("b" * 26, 1), b"sealed id")}
     assert catalog.actors() == {"u:" + "3" * 32: b"sealed name"}
-    assert catalog.batch("desktop", "batch-0") == batch("batch-0")
+    assert catalog.batch("desktop", "batch-0") == replace(batch("batch-0"), landed_at=datetime(2026, 3, 14))
     assert catalog.batch("desktop", "none") is None
     expected = [(file(f"{one}-{part}", hours=10 * part), part) for one in range(2) for part in range(2)]
     expected.append((file("2-0-again"), 0))
