@@ -50,3 +50,14 @@ def names(world: World) -> tuple[str, str]:
     config = read_config(world.root)
     catalog, keys = (str(sa.make_url(url).database) for url in (config.catalog_url, config.keys_url))
     return catalog, keys
+
+
+def as_role(server: PostgresServer, catalog: str, role: str) -> str:
+    """The address of a catalog for one of the documented roles, which have what the documentation grants them."""
+    for name in ("lake_owner", "lake_gateway", "lake_ingest", "lake_jobs"):
+        server.run(f"DO $$ BEGIN CREATE ROLE {name} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    text = (w.ROOT / "docs" / "operations" / "postgresql.md").read_text("utf-8")
+    script = text.split("```postgresql\n-- roles", 1)[1].split("```", 1)[0].split("\n", 1)[1]
+    with server.connect(catalog) as connection:
+        connection.execute(script.encode())
+    return server.url(catalog).replace("postgres@", f"{role}@")

@@ -254,21 +254,10 @@ def test_tables_of_one_query_are_planned_from_one_snapshot(world: World, monkeyp
     assert world.rows(sql) == [{"e": 144, "m": 1}]
 
 
-def roles_script() -> str:
-    """The statements for roles that the documentation gives."""
-    text = (w.ROOT / "docs" / "operations" / "postgresql.md").read_text("utf-8")
-    return text.split("```postgresql\n-- roles", 1)[1].split("```", 1)[0].split("\n", 1)[1]
-
-
 @pytest.mark.parametrize("kind", ["gateway", "ingest", "jobs"])
 def test_roles_may_do_what_they_must_and_no_more(world: World, postgres: PostgresServer, kind: str) -> None:
     """The documented roles: each does its work, and none can take a commit back or change a row of another's."""
-    catalog = pglakes.names(world)[0]
-    for role in ("lake_owner", "lake_gateway", "lake_ingest", "lake_jobs"):
-        postgres.run(f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
-    with postgres.connect(catalog) as connection:
-        connection.execute(roles_script().encode())
-    pglakes.place(world, catalog_url=postgres.url(catalog).replace("postgres@", f"lake_{kind}@"))
+    pglakes.place(world, catalog_url=pglakes.as_role(postgres, pglakes.names(world)[0], f"lake_{kind}"))
     with world.open() as opened:
         match kind:
             case "gateway":
