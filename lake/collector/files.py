@@ -16,9 +16,10 @@ from typing import Any
 from keys import envelope
 from keys.envelope import OVERHEAD
 from keys.errors import KeyIntegrityError
-from lake.collector.folder import sealing_context
+from lake.collector.batches import Packed
+from lake.collector.folder import replace_file, sealing_context
 
-_NAME = re.compile(r"(\d{12})-([0-9a-f]{32})(?:-(\d+))?\.(open|batch)")
+_NAME = re.compile(r"(\d{12})(?:\.([01]+))?-([0-9a-f]{32})(?:-(\d+))?\.(open|batch)")
 _PREFIX = 8
 """Before each frame: its length, and how many events are in it; u32be each."""
 
@@ -61,13 +62,37 @@ class OpenBatch:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A closed batch on the disk."""
+    """A closed batch on the disk.
+
+    ``part`` is empty but for a part of a batch that was too large: a digit for each time that it was halved, 0 for the
+    first half.
+    """
 
     number: int
+    part: str
     lease: str
     rows: int
     file: Path
     size: int
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """By which batches are in order."""
+        return self.number, self.part
+
+    @property
+    def name(self) -> str:
+        """What it is called in this spool."""
+        return named_part(self.number, self.part)
+
+    @property
+    def context(self) -> bytes:
+        """What it is bound to."""
+        return batch_context(self.number, self.part, self.rows)
+
+    def of(self, other: Stored) -> bool:
+        """Whether it is a part of another."""
+        return self.number == other.number and self.part != other.part and self.part.startswith(other.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +111,37 @@ def create_open(folder: Path, number: int, lease: str, header: dict[str, Any]) -
     return OpenBatch(number, lease, header, file, os.open(file, flags, 0o600))
 
 
-def closed_file(folder: Path, number: int, lease: str, rows: int) -> Path:
+def named_part(number: int, part: str) -> str:
+    """What a batch or a part of one is called."""
+    return f"{number}.{part}" if part else str(number)
+
+
+def batch_context(number: int, part: str, rows: int) -> bytes:
+    """What a closed batch is bound to."""
+    words = ("part", number, part, rows) if part else ("batch", number, rows)
+    return sealing_context(*words)
+
+
+def closed_file(folder: Path, number: int, part: str, lease: str, rows: int) -> Path:
     """Where a closed batch lies."""
-    return folder / f"{number:012d}-{lease}-{rows}.batch"
+    place = f"{number:012d}.{part}" if part else f"{number:012d}"
+    return folder / f"{place}-{lease}-{rows}.batch"
 
 
-def named(file: Path) -> tuple[int, str, int | None] | None:
-    """Number, lease and events of a batch by its file's name, no number of events if it is open; None if it is none."""
+def open_named(file: Path) -> tuple[int, str] | None:
+    """Number and lease of an open batch by its file's name; None if it is none."""
     match = _NAME.fullmatch(file.name)
-    if match is None or (match[3] is None) != (match[4] == "open"):
+    if match is None or match[5] != "open" or match[2] or match[4]:
         return None
-    return int(match[1]), match[2], None if match[3] is None else int(match[3])
+    return int(match[1]), match[3]
+
+
+def stored(file: Path) -> Stored | None:
+    """The closed batch in a file; None if it is none."""
+    match = _NAME.fullmatch(file.name)
+    if match is None or match[5] != "batch" or match[4] is None:
+        return None
+    return Stored(int(match[1]), match[2] or "", match[3], int(match[4]), file, file.stat().st_size)
 
 
 def read_frames(content: bytes, key: bytes | None, number: int) -> Iterator[Frame]:
@@ -122,10 +167,15 @@ def is_torn(content: bytes) -> bool:
     return place < len(content)
 
 
-def seal_batch(key: bytes, number: int, rows: int, *, header: Mapping[str, Any], state: bytes, body: bytes) -> bytes:
-    """A closed batch with the state as it is after it."""
-    head = compact({"header": header, "state": state.decode()})
-    return envelope.seal(key, len(head).to_bytes(4, "big") + head + body, sealing_context("batch", number, rows))
+def store(folder: Path, key: bytes, place: tuple[int, str], *, lease: str, packed: Packed, state: bytes) -> Stored:
+    """Write a closed batch, with the state as it is after it, durably."""
+    number, part = place
+    head = compact({"header": packed.header, "state": state.decode()})
+    plain = len(head).to_bytes(4, "big") + head + packed.body
+    blob = envelope.seal(key, plain, batch_context(number, part, packed.rows))
+    file = closed_file(folder, number, part, lease, packed.rows)
+    replace_file(file, blob)
+    return Stored(number, part, lease, packed.rows, file, len(blob))
 
 
 def open_batch(key: bytes | None, stored: Stored) -> tuple[dict[str, Any], bytes, bytes]:
@@ -136,7 +186,7 @@ def open_batch(key: bytes | None, stored: Stored) -> tuple[dict[str, Any], bytes
     """
     if key is None:
         raise KeyIntegrityError("the key of a batch was destroyed")
-    plain = envelope.unseal(key, stored.file.read_bytes(), sealing_context("batch", stored.number, stored.rows))
+    plain = envelope.unseal(key, stored.file.read_bytes(), stored.context)
     cut = 4 + int.from_bytes(plain[:4], "big")
     head = json.loads(plain[4:cut])
     return head["header"], plain[cut:], head["state"].encode()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 
+from keys.errors import KeyIntegrityError
 from keys.signing import NoteVerifier
 from lake.collector.answers import Answer, check_receipt
 from lake.collector.backoff import Backoff
@@ -15,6 +17,9 @@ from lake.collector.spool import Batch, Spool
 from lake.errors import IntegrityError, LakeError
 
 IDLE = 1.0
+TOO_LARGE = 413
+_CODE = re.compile(r"[a-z][a-z_]{0,40}")
+"""Of a problem, as a header may name it."""
 
 
 @dataclass(slots=True)
@@ -57,7 +62,7 @@ class Sender:
             self.spool.tally("receipt.refused", 1)
             self._later(error.message)
             return
-        self.spool.finish([batch.number], {"batches": 1, "sent": batch.rows, "landed": int(receipt["rows"])})
+        self.spool.finish([batch.name], {"batches": 1, "sent": batch.rows, "landed": int(receipt["rows"])})
         sys.audit("lake.step", "collector.acknowledged")
         self._worked()
 
@@ -74,6 +79,8 @@ class Sender:
             self.keeper.refused(batch.lease)
             self.spool.destroy("lease.refused", batch.lease)
             self._worked()
+        elif answer.status == TOO_LARGE and self._split(batch):
+            self._worked()
         elif answer.refused and answer.status != 401:
             self._give_up(batch, answer.code)
         else:
@@ -84,9 +91,15 @@ class Sender:
         if code == "batch_conflict":
             # Somebody uses this spool's ids: a copy of this machine. Batches from now on have others.
             self.spool.rename()
-        self.spool.count(f"refused.{code}", batch.rows)
-        self.spool.finish([batch.number], {})
+        self.spool.give_up(batch, f"refused.{code}" if _CODE.fullmatch(code) else "refused.other")
         self._worked()
+
+    def _split(self, batch: Batch) -> bool:
+        """Send a batch that is too large, for the server or for what is before it, as two."""
+        try:
+            return self.spool.split(batch.name)
+        except KeyIntegrityError:  # damaged or destroyed meanwhile, which the next step sees
+            return True
 
     def _later(self, problem: str, answer: Answer | None = None) -> None:
         self.problem = problem

@@ -8,8 +8,6 @@ batch. What has landed, was refused for good or is destroyed is first written do
 from __future__ import annotations
 
 import errno
-import gzip
-import json
 import os
 import sys
 import threading
@@ -20,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from keys.errors import KeyIntegrityError
+from keys.secretfiles import sync_folder
 from lake.collector import files
+from lake.collector.batches import Packed, halve, pack
 from lake.collector.files import OpenBatch, Stored
-from lake.collector.folder import Folder, replace_file
+from lake.collector.folder import Folder
 from lake.collector.state import State, decode
 from lake.errors import UsageError
 
@@ -36,12 +36,13 @@ class Batch:
     """A closed batch as it is sent. Its ``repr`` shows no event.
 
     Attributes:
+        name: of this spool.
         header: of docs/formats.md, "A batch", but for ``content``.
         body: NDJSON, gzip.
         rows: events in it.
     """
 
-    number: int
+    name: str
     lease: str
     rows: int
     header: Mapping[str, Any] = field(repr=False)
@@ -70,7 +71,7 @@ class Spool:
             self.state = State() if saved is None else decode(saved)
             self._open: OpenBatch | None = None
             self._dirty = saved is None
-            self._stored: dict[int, Stored] = {}
+            self._stored: dict[tuple[int, str], Stored] = {}
             self._recover()
         except BaseException:
             self._folder.close()
@@ -205,22 +206,59 @@ class Spool:
                 except KeyIntegrityError:
                     self._lose(stored)
                     continue
-                return Batch(stored.number, stored.lease, stored.rows, header, body)
+                return Batch(stored.name, stored.lease, stored.rows, header, body)
             return None
 
-    def finish(self, numbers: Sequence[int], totals: Mapping[str, int]) -> None:
+    def finish(self, names: Sequence[str], totals: Mapping[str, int]) -> None:
         """Be done with batches, and count what became of them."""
         with self._lock:
-            there = [number for number in numbers if number in self._stored]
-            self.state.done += there
+            there = [one for one in self._stored.values() if one.name in set(names)]
+            self.state.done += [one.name for one in there]
             self.state.totals.update(totals)
             self._save()
             sys.audit("lake.step", "spool.done")
-            for number in there:
-                self._stored.pop(number).file.unlink(missing_ok=True)
-            self.state.done = []
-            self._dirty = True
+            self._remove(there)
             self._forget_keys()
+
+    def give_up(self, batch: Batch, reason: str) -> None:
+        """Be done with a batch that never lands. What its header told of is told by the next one."""
+        with self._lock:
+            self.count(reason, batch.rows)
+            self.state.untold.update(batch.header["filter"]["dropped"])
+            self.finish([batch.name], {})
+
+    def split(self, name: str) -> bool:
+        """Put two batches in the place of one; False if it has a single event.
+
+        Raises:
+            KeyIntegrityError: it was destroyed or changed.
+        """
+        with self._lock:
+            whole = next((one for one in self._stored.values() if one.name == name), None)
+            if whole is None:
+                raise KeyIntegrityError("the batch was destroyed")
+            header, body, state = self._read(whole)
+            if whole.rows == 1:
+                return False
+            parts = (f"{whole.part}0", f"{whole.part}1")
+            ids = [f"{header['batch'].removesuffix('.' + whole.part)}.{part}" for part in parts]
+            packed = halve(Packed(header, body, whole.rows), (ids[0], ids[1]))
+            key, folder = self._folder.make_lease_key(whole.lease), self._folder.batches
+            made: list[Stored] = []
+            try:
+                for part, half in zip(parts, packed, strict=True):
+                    place = whole.number, part
+                    made.append(files.store(folder, key, place, lease=whole.lease, packed=half, state=state))
+                    sys.audit("lake.step", "spool.halved")
+            except OSError:
+                for one in made:
+                    one.file.unlink(missing_ok=True)
+                raise
+            self._stored |= {one.place: one for one in made}
+            self.finish([name], {})
+            # Before another state is saved: beside its parts the whole must not come back after a power failure.
+            sync_folder(folder)
+            return True
 
     def destroy(self, reason: str, lease: str | None = None) -> int:
         """Destroy what was recorded under a lease, or under every one; gives how many events that were."""
@@ -230,7 +268,9 @@ class Spool:
             gone = [one for one in self._stored.values() if lease in {None, one.lease}]
             leases = {one.lease for one in gone} | ({lease} if lease else set(self._folder.leases_with_keys()))
             rows = sum(one.rows for one in gone)
-            self.state.done += [one.number for one in gone]
+            for one in gone:
+                self._untell(one)
+            self.state.done += [one.name for one in gone]
             if rows:
                 self.state.totals[reason] += rows
                 self.state.untold[reason] += rows
@@ -239,10 +279,7 @@ class Spool:
             for name in sorted(leases):
                 self._folder.destroy_lease_key(name)
             sys.audit("lake.step", "spool.destroyed")
-            for one in gone:
-                self._stored.pop(one.number).file.unlink(missing_ok=True)
-            self.state.done = []
-            self._dirty = True
+            self._remove(gone)
             return rows
 
     def close(self) -> None:
@@ -281,28 +318,34 @@ class Spool:
 
     def _store(self, opened: OpenBatch) -> None:
         """Write the closed batch, with the state as it is after it."""
-        rows = [json.loads(line) for line in opened.lines]
-        times = sorted(row["ts"] for row in rows)
         told, self.state.untold = self.state.untold, Counter()
-        header = {
-            **opened.header,
-            "captured": [times[0], times[-1]],
-            "seq": [self.state.events - len(rows) + 1, self.state.events],
-            "filter": {"rules": "", "dropped": dict(told)},
-            "types": sorted({row["type"] for row in rows}),
-        }
+        packed = pack(opened.header, opened.lines, self.state.events - len(opened.lines) + 1, told)
         self.state.revision += 1
-        body = gzip.compress("".join(f"{line}\n" for line in opened.lines).encode(), mtime=0)
-        key = self._folder.make_lease_key(opened.lease)
-        blob = files.seal_batch(key, opened.number, len(rows), header=header, state=self.state.encode(), body=body)
-        file = files.closed_file(self._folder.batches, opened.number, opened.lease, len(rows))
+        key, place = self._folder.make_lease_key(opened.lease), (opened.number, "")
         try:
-            replace_file(file, blob)
+            stored = files.store(
+                self._folder.batches, key, place, lease=opened.lease, packed=packed, state=self.state.encode()
+            )
         except OSError:
             self.state.untold = told
             raise
         sys.audit("lake.step", "spool.stored")
-        self._stored[opened.number] = Stored(opened.number, opened.lease, len(rows), file, len(blob))
+        self._stored[stored.place] = stored
+
+    def _remove(self, gone: Sequence[Stored]) -> None:
+        """Remove the files of batches that the saved state says are done."""
+        for one in gone:
+            self._stored.pop(one.place).file.unlink(missing_ok=True)
+        self.state.done = []
+        self._dirty = True
+
+    def _untell(self, stored: Stored) -> None:
+        """What the header of a batch that is never sent would have told is told by the next one."""
+        try:
+            header, _, _ = self._read(stored)
+        except KeyIntegrityError:
+            return
+        self.state.untold.update(header["filter"]["dropped"])
 
     def _read(self, stored: Stored) -> tuple[dict[str, Any], bytes, bytes]:
         return files.open_batch(self._folder.lease_key(stored.lease), stored)
@@ -316,7 +359,7 @@ class Spool:
     def _lose(self, stored: Stored) -> None:
         """A file that does not open, for it was changed or its key is gone."""
         self.state.untold["spool.damaged"] += stored.rows
-        self.finish([stored.number], {"spool.damaged": stored.rows})
+        self.finish([stored.name], {"spool.damaged": stored.rows})
 
     def _forget_keys(self) -> None:
         """Destroy the keys of leases that have nothing here any more, but for the newest."""
@@ -329,23 +372,29 @@ class Spool:
     def _recover(self) -> None:
         """Take up what an earlier process left, whenever it ended."""
         opens: list[tuple[int, str, Path]] = []
+        closed: list[Stored] = []
         for file in sorted(self._folder.batches.iterdir()):
-            found = files.named(file)
-            if found is None or found[0] in self.state.done:
-                file.unlink()
-                continue
-            number, lease, rows = found
-            if rows is None:
-                opens.append((number, lease, file))
+            one, found = files.stored(file), files.open_named(file)
+            if one is not None and one.name not in self.state.done:
+                closed.append(one)
+            elif found is not None and str(found[0]) not in self.state.done:
+                opens.append((*found, file))
             else:
-                self._stored[number] = Stored(number, lease, rows, file, file.stat().st_size)
+                file.unlink()
+        for one in closed:
+            if any(one.of(other) for other in closed):
+                one.file.unlink()  # the process ended while the whole was being split
+            else:
+                self._stored[one.place] = one
+        sync_folder(self._folder.batches)
         self._adopt_newest()
         self.state.done = []
+        numbers = {number for number, _ in self._stored}
         for number, lease, file in opens:
-            if number not in self._stored:
+            if number not in numbers:
                 self._replay(number, lease, file)
             file.unlink(missing_ok=True)
-        self.state.number = max([self.state.number, *self._stored, *(number for number, _, _ in opens)])
+        self.state.number = max([self.state.number, *numbers, *(number for number, _, _ in opens)])
         self._save()
         self._forget_keys()
 

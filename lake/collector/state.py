@@ -30,7 +30,7 @@ class State:
         totals: since the spool was made: ``recorded``, ``landed``, ``sent`` batches, what was left out by reason.
         untold: what was left out and stands in no batch's header yet, by reason.
         marks: cursors of sources, by name.
-        done: numbers of batches whose files are to be removed.
+        done: names of batches whose files are to be removed.
         leases: as lease.py writes them.
         boot: of which start of the machine the leases' clock is.
         acknowledged: the newest mark of pauses that the server was told of.
@@ -45,7 +45,7 @@ class State:
     totals: Counter[str] = field(default_factory=Counter)
     untold: Counter[str] = field(default_factory=Counter)
     marks: dict[str, Any] = field(default_factory=dict)
-    done: list[int] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
     leases: list[dict[str, Any]] = field(default_factory=list)
     boot: str = ""
     acknowledged: int = 0

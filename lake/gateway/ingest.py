@@ -149,6 +149,15 @@ class Ingest:
                 delivery.judgement.refused(error)
             raise
 
+    def find(self, delivery: Delivery) -> BatchReport | None:
+        """What became of a delivery with an id that has landed before, without reading its rows; None if it has not.
+
+        Raises:
+            BatchConflictError: the id has landed with other content.
+        """
+        landed = self._landed(delivery.dataset, delivery.batch_id or "")
+        return None if landed is None else self._again(delivery, landed, delivery.batch_id or "")
+
     def _land(self, delivery: Delivery, contract: Contract, progress: Progress) -> BatchReport:
         known = delivery.batch_id or (f"sha256:{delivery.content.hexdigest()}" if delivery.known_content else None)
         landed = self._landed(delivery.dataset, known) if known else None

@@ -55,7 +55,7 @@ def drain(spool: Spool) -> list[tuple[str, list[int]]]:
     found: list[tuple[str, list[int]]] = []
     while batch := spool.first():
         found.append((batch.header["batch"], numbers(batch)))
-        spool.finish([batch.number], {"sent": batch.rows})
+        spool.finish([batch.name], {"sent": batch.rows})
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 
 from keys.errors import SecretFileError
-from lake.collector import folder
+from lake.collector import files, folder
+from lake.collector.files import Stored
 from lake.collector.folder import ensure_key
 from lake.collector.spool import MIB, Spool
 from lake.errors import IntegrityError, LeaseHeldError, UsageError
-from tests.collector.spools import KEY, LEASES, MARKER, bytes_of, drain, flat, opened, put
+from tests.collector.spools import KEY, LEASES, MARKER, bytes_of, drain, event, flat, opened, put
 from tests.forking import run
 
 STEPS = (
@@ -25,6 +27,7 @@ STEPS = (
     "spool.appended",
     "spool.drafted",
     "spool.stored",
+    "spool.halved",
     "spool.closed",
     "spool.saved",
     "spool.done",
@@ -61,7 +64,7 @@ def test_a_batch_has_events_of_one_lease_and_says_what_it_is(tmp_path: Path) -> 
     assert first.header["captured"] == ["2026-11-27T09:00:00.000001+00:00", "2026-11-27T09:00:00.000002+00:00"]
     assert first.header["filter"] == {"rules": "", "dropped": {"context.unlisted": 3}}
     assert first.header["types"] == ["focus"]
-    spool.finish([first.number], {})
+    spool.finish([first.name], {})
     second = spool.first()
     assert second is not None
     assert (second.lease, second.header["seq"]) == (LEASES[1], [3, 3])
@@ -128,7 +131,7 @@ def test_a_disk_that_is_full_when_a_batch_begins_or_ends(tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lake.collector.spool.replace_file", full)
+    monkeypatch.setattr("lake.collector.files.replace_file", full)
     monkeypatch.setattr("lake.collector.folder.replace_file", full)
     assert not put(spool, 2, lease=LEASES[1])
     with pytest.raises(OSError, match="No space"):
@@ -261,6 +264,81 @@ def test_numbers_and_cursors_go_on_after_a_crash(tmp_path: Path) -> None:
     assert (again.events, again.keys, again.marks, again.totals["recorded"]) == (3, 3, {"c": 6}, 3)
 
 
+def test_a_batch_in_two_is_the_same_events_in_order(tmp_path: Path) -> None:
+    """Under ids of its own each, with times, numbers and types of its events; and what was left out is told once."""
+    spool = opened(tmp_path / "s")
+    spool.count("context.unlisted", 3)
+    put(spool, 1, 2, 3, 4, 5)
+    spool.close_batch()
+    put(spool, 6)
+    whole = spool.first()
+    assert whole is not None
+    assert spool.split(whole.name)
+    left = spool.first()
+    assert left is not None
+    assert left.header == whole.header | {
+        "batch": f"{whole.header['batch']}.0",
+        "seq": [1, 2],
+        "captured": [event(1)["ts"], event(2)["ts"]],
+    }
+    assert spool.split(left.name)
+    spool.close()
+    spool = opened(tmp_path / "s")
+    first, name = spool.first(), str(whole.header["batch"])
+    assert first is not None
+    assert not spool.split(first.name)
+    assert (first.header["filter"]["dropped"], first.body) == ({"context.unlisted": 3}, spool.first().body)  # type: ignore[union-attr]
+    drained = drain(spool)
+    assert [some for _, some in drained] == [[1], [2], [3, 4, 5], [6]]
+    assert [batch for batch, _ in drained][:3] == [f"{name}.00", f"{name}.01", f"{name}.1"]
+    assert (spool.size, list((tmp_path / "s" / "batches").iterdir())) == (0, [])
+
+
+def test_what_a_batch_that_never_lands_would_have_told_is_told_by_the_next(tmp_path: Path) -> None:
+    """Refused or destroyed: the lake still hears what was left out, and how many events went with it."""
+    spool = opened(tmp_path / "s")
+    for number, lease in enumerate(LEASES):
+        spool.count("field.password", 8)
+        put(spool, number, lease=lease)
+        spool.close_batch()
+    batch = spool.first()
+    assert batch is not None
+    spool.give_up(batch, "refused.malformed_input")
+    spool.destroy("paused", LEASES[1])
+    spool.close()
+    spool = opened(tmp_path / "s")
+    batch = spool.first()
+    assert batch is not None
+    spool.finish([batch.name], {})
+    put(spool, 9)
+    spool.close_batch()
+    told = [batch.header["filter"]["dropped"], spool.first().header["filter"]["dropped"]]  # type: ignore[union-attr]
+    assert told == [{"field.password": 8}, {"refused.malformed_input": 1, "field.password": 16, "paused": 1}]
+
+
+@pytest.mark.parametrize("full", [1, 2])
+def test_a_full_disk_leaves_a_batch_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: int) -> None:
+    """And it is there once: no half of it is taken up later."""
+    spool = opened(tmp_path / "s")
+    put(spool, 1, 2)
+    spool.close_batch()
+    store, left = files.store, [full]
+
+    def failing(*arguments: Any, **options: Any) -> Stored:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "full")
+        return store(*arguments, **options)
+
+    monkeypatch.setattr(files, "store", failing)
+    with pytest.raises(OSError, match="full"):
+        spool.split("1")
+    monkeypatch.undo()
+    assert drain(spool) == [(f"{spool.state.spool}-1", [1, 2])]
+    spool.close()
+    assert opened(tmp_path / "s").waiting == 0
+
+
 @contextmanager
 def killing(step: str, at: int) -> Iterator[None]:
     """In a process of its own: die at a step, the at-th time that it comes."""
@@ -298,8 +376,11 @@ def lived(spool: Spool, said: int) -> None:
             spool.close_batch()
             batch = spool.first()
             assert batch is not None
+            if batch.rows > 1 and spool.split(batch.name):
+                batch = spool.first()
+                assert batch is not None
             os.write(said, f"sent {batch.header['batch']} {batch.rows}\n".encode())
-            spool.finish([batch.number], {"sent": batch.rows})
+            spool.finish([batch.name], {"sent": batch.rows})
         if number == 10:
             os.write(said, b"destroying\n")
             spool.destroy("paused", LEASES[2])

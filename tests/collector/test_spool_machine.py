@@ -75,7 +75,11 @@ class SpoolMachine(RuleBasedStateMachine):
         if batch is not None:
             sent, self.kept = self.kept[: batch.rows], self.kept[batch.rows :]
             assert {lease for _, lease in sent} == {batch.lease}
-            self.spool.finish([batch.number], {"sent": batch.rows})
+            self.spool.finish([batch.name], {"sent": batch.rows})
+
+    @rule()
+    def split(self) -> None:
+        self._split_first()
 
     @rule(lease=st.sampled_from(LEASES))
     def destroy(self, lease: str) -> None:
@@ -88,7 +92,9 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool = opened(self.folder / "s")
 
     @rule(
-        step=st.sampled_from(STEPS), after=st.integers(0, 2), what=st.sampled_from(["take", "close", "send", "destroy"])
+        step=st.sampled_from(STEPS),
+        after=st.integers(0, 2),
+        what=st.sampled_from(["take", "close", "send", "split", "destroy"]),
     )
     def die(self, step: str, after: int, what: str) -> None:
         """Begin something and end at a step of it; what was under way has happened wholly or not at all."""
@@ -98,6 +104,7 @@ class SpoolMachine(RuleBasedStateMachine):
             "take": lambda: put(self.spool, last + 1, lease=LEASES[0], marks={"c": last + 1}, keys=1),
             "close": self.spool.close_batch,
             "send": self._send_first,
+            "split": self._split_first,
             "destroy": lambda: self.spool.destroy("paused", LEASES[1]),
         }
         if what == "take":
@@ -130,7 +137,12 @@ class SpoolMachine(RuleBasedStateMachine):
     def _send_first(self) -> None:
         batch = self.spool.first()
         if batch is not None:
-            self.spool.finish([batch.number], {"sent": batch.rows})
+            self.spool.finish([batch.name], {"sent": batch.rows})
+
+    def _split_first(self) -> None:
+        batch = self.spool.first()
+        if batch is not None:
+            assert self.spool.split(batch.name) == (batch.rows > 1)
 
     def _abandon(self) -> None:
         """As the kernel does with what a process leaves."""

@@ -73,3 +73,5 @@ def test_numbers_of_keys_have_no_gap_where_a_secret_field_was(lab: Lab) -> None:
     found = lab.site.world.rows("SELECT typed_text FROM writing ORDER BY typed_text", "vera")
     assert [row["typed_text"].strip() for row in found] == ["ab", "c"]
     assert collector.counts["field.password"] == 8
+    (entry,) = lab.site.entries("ingest.upload")
+    assert entry["filtered"] == {"field.password": 8}

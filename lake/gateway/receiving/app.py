@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -20,8 +19,8 @@ from lake.errors import LakeError, MalformedInputError, UnauthenticatedError, Us
 from lake.gateway.collection.interface import Device
 from lake.gateway.receiving.bodies import Form, open_body, within
 from lake.gateway.receiving.budget import Budget
-from lake.gateway.receiving.desk import Admitted, Desk
-from lake.gateway.receiving.failures import GoneError, StoppingError, TooLargeError, problem
+from lake.gateway.receiving.desk import Admitted, Desk, Digest
+from lake.gateway.receiving.failures import GoneError, StoppingError, problem
 from lake.gateway.receiving.header import decode_header
 from lake.gateway.receiving.openapi import description
 from lake.gateway.receiving.requests import PEER, Body, answer, bearer, json_object, one_header, refusal
@@ -30,14 +29,6 @@ _ASKING = 4
 """Threads for what takes milliseconds: who is there, leases, judgements."""
 T = TypeVar("T")
 Handler = Callable[[Request, Body, Device], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Digest:
-    text: str
-
-    def hexdigest(self) -> str:
-        return self.text
 
 
 class Application:
@@ -115,10 +106,7 @@ class Application:
         expected = min(body.declared() or 0, self._limits.body)
         with self._budget.enter(device.tag, expected) as upload:
             try:
-                if (body.declared() or 0) > self._limits.body:
-                    raise TooLargeError(
-                        f"the body has more than {self._limits.body} bytes", hint="make smaller batches"
-                    )
+                too_large = (body.declared() or 0) > self._limits.body
                 header = decode_header(one_header(request, "lake-batch"), self._limits.header)
                 dataset = header.dataset
                 form = Form.of(one_header(request, "content-type"), one_header(request, "content-encoding"))
@@ -126,6 +114,9 @@ class Application:
                 await self._ask(self._note, device, dataset, error)
                 raise
             admitted = await self._ask(self._desk.admit, device, header)
+            if too_large and (receipt := await self._ask(self._desk.landed, admitted, "http")) is not None:
+                await body.drain()
+                return answer(200, receipt, {"connection": "close"})
             try:
                 content, digest = await body.read(self._limits.body, upload)
                 if f"sha256:{digest}" != header.content:
@@ -142,7 +133,7 @@ class Application:
         with self._desk.recorded(admitted.device, admitted.header.dataset):
             source = open_body(pa.py_buffer(content), form, admitted.contract, self._limits)
         rows = within(iter(source), admitted.header, self._limits)
-        return self._desk.land(admitted, rows, _Digest(digest), "http")
+        return self._desk.land(admitted, rows, Digest(digest), "http")
 
     def _note(self, device: Device, dataset: str, error: LakeError) -> None:
         if not isinstance(error, GoneError):

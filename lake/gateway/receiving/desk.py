@@ -33,6 +33,17 @@ ALREADY = "already_landed"
 
 
 @dataclass(frozen=True, slots=True)
+class Digest:
+    """The digest of a body, known before its rows are read: 64 hexadecimal digits."""
+
+    text: str
+
+    def hexdigest(self) -> str:
+        """See ContentDigest."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
     """A batch whose header was judged: its rows may come."""
 
@@ -168,8 +179,27 @@ class Desk:
             BatchRefusedError: the batch may not land; nothing of it did.
             UnavailableError: try again; it has landed wholly or not at all.
         """
-        header, device = admitted.header, admitted.device
-        delivery = Delivery(
+        delivery = self._delivery(admitted, batches, content)
+        report = self._ingest.acting(device_actor(admitted.device)).land(delivery)
+        sys.audit("lake.step", "receiving.landed")
+        return self._acknowledged(admitted, report, door)
+
+    def landed(self, admitted: Admitted, door: str) -> dict[str, Any] | None:
+        """The receipt of a batch that has landed before, without its rows; None if it has not.
+
+        So a batch whose receipt was lost is never taken apart because it has become too large.
+
+        Raises:
+            BatchConflictError: the id has landed with other content.
+        """
+        digest = Digest(admitted.header.content.removeprefix("sha256:"))
+        with self.recorded(admitted.device, admitted.header.dataset):
+            report = self._ingest.find(self._delivery(admitted, (), digest))
+        return None if report is None else self._acknowledged(admitted, report, door)
+
+    def _delivery(self, admitted: Admitted, batches: Iterable[pa.RecordBatch], content: ContentDigest) -> Delivery:
+        header = admitted.header
+        return Delivery(
             dataset=header.dataset,
             batches=batches,
             content=content,
@@ -179,9 +209,9 @@ class Desk:
             judgement=admitted.judgement,
             lease=_lease_id(header),
         )
-        report = self._ingest.acting(device_actor(device)).land(delivery)
+
+    def _acknowledged(self, admitted: Admitted, report: BatchReport, door: str) -> dict[str, Any]:
         status = "landed" if report.status == "landed" else ALREADY
-        sys.audit("lake.step", "receiving.landed")
         self._record(admitted, report, status, door)
         sys.audit("lake.step", "receiving.recorded")
         self.metrics.acknowledged(status, report.rows if status == "landed" else 0)

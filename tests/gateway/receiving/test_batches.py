@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from keys.signing import NoteVerifier
+from lake.gateway.flight.door import Address
+from lake.gateway.receiving.limits import ReceivingLimits
+from lake.gateway.receiving.process import Receiving
 from lake.gateway.receiving.receipts import receipt_text
 from lake.sealed.catalog import tables
 from tests.gateway.receiving.site import ARROW, NDJSON, Site, arrow, later, ndjson, pack, packed, plain
+from tests.keys.remote.hosts import Identity
 
 
 @pytest.mark.parametrize(
@@ -80,6 +85,27 @@ def test_a_batch_from_before_outcomes_were_kept_says_what_is_known(own: Site) ->
     unknown = dict.fromkeys(("levels", "masked", "files", "rules", "entry", "lease"))
     assert again["receipt"] == first | unknown
     assert again["repeated"]
+
+
+def test_a_batch_that_has_landed_is_acknowledged_though_it_is_too_large_by_now(own: Site, identity: Identity) -> None:
+    """Else a collector whose receipt was lost would send its rows once more, in smaller batches."""
+    device = own.device()
+    body = ndjson(device.rows(117, 118))
+    first = device.send(body, raw=(header := pack(device.header(body, batch="large"))))
+    assert first.status == 200
+    address = Address("127.0.0.1", 0, identity.certificate, identity.key)
+    small = Receiving(own.lake.home, "ingest-host", [address], (), ReceivingLimits(body=64))
+    device.site = replace(own, receiving=small)
+    again = device.send(body, raw=header)
+    assert again.document == first.document | {"repeated": True}
+    assert again.headers["connection"] == "close"
+    other = device.send(ndjson(device.rows(118, 119)), batch="large")
+    assert (other.status, other.document["code"]) == (409, "batch_conflict")
+    new = device.send(body, batch="new")
+    assert (new.status, new.document["code"]) == (413, "too_large")
+    assert [entry["reason"] for entry in own.entries("ingest.refused")] == ["batch_conflict", "too_large"]
+    assert small.close()
+    assert own.numbers() == [117, 118]
 
 
 def test_ids_are_each_devices_own(site: Site) -> None:
