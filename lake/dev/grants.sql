@@ -4,7 +4,7 @@ GRANT USAGE ON SCHEMA lake_catalog TO lake_gateway, lake_ingest, lake_jobs;
 GRANT SELECT ON ALL TABLES IN SCHEMA lake_catalog TO lake_gateway, lake_ingest, lake_jobs;
 GRANT INSERT ON lake_catalog.commits, lake_catalog.actors TO lake_gateway, lake_ingest, lake_jobs;
 GRANT INSERT ON lake_catalog.elevations TO lake_gateway;
-GRANT INSERT ON lake_catalog.directory, lake_catalog.batches, lake_catalog.files TO lake_ingest;
+GRANT INSERT ON lake_catalog.directory, lake_catalog.batches, lake_catalog.outcomes, lake_catalog.files TO lake_ingest;
 GRANT INSERT, UPDATE ON lake_catalog.leases_issued, lake_catalog.acknowledgements, lake_catalog.refusals TO lake_ingest;
 GRANT DELETE ON lake_catalog.leases_issued TO lake_ingest;
 GRANT INSERT ON lake_catalog.files, lake_catalog.removals TO lake_jobs;
