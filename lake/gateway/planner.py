@@ -21,12 +21,16 @@ from lake.rules.model import (
     EMPLOYEE_COLUMN,
     SENSITIVITY_COLUMN,
     TIME_COLUMN,
+    TYPE_COLUMN,
     DataFile,
     Principal,
 )
 from lake.rules.policy import EmployeeForm, Grant, scope_employees
 from lake.sealed.audit import entries
 from lake.sealed.catalog.catalog import Selection
+
+MOST_OF_SHORT = 512
+"""Characters of a text that may be expected to repeat: names of things. Longer ones are what people write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class Planner:
             first=planned.first,
             last=planned.last,
             mask_key=key,
+            coded=short_texts(planned.contract),
         )
 
     def _labels(self, planned: Planned, key: bytes) -> Mapping[int, str]:
@@ -150,6 +155,14 @@ class Planner:
                 return pseudonyms({number: file.partition.subject for file, number in planned.files}, key)
             case EmployeeForm.ABSENT:
                 return {}
+
+
+def short_texts(contract: Contract) -> frozenset[str]:
+    """Columns of text whose values repeat: the employee's, the type's, and the fields that the contract keeps short."""
+    short = {
+        field.name for field in contract.fields.values() if (field.max_length or MOST_OF_SHORT + 1) <= MOST_OF_SHORT
+    }
+    return frozenset({EMPLOYEE_COLUMN, TYPE_COLUMN} | short)
 
 
 def slice_schema(grant: Grant, stored: pa.Schema) -> pa.Schema:

@@ -6,9 +6,9 @@ that every changed byte of what is read is noticed, wherever the objects lie.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -80,8 +80,11 @@ class Decoding:
         self._lock = threading.Lock()
         self._object: RangedObject | None = None
 
-    def open(self) -> RowGroups:
+    def open(self, coded: Sequence[str] = ()) -> RowGroups:
         """Look at the object and open it; of one that is not local, the end is read once.
+
+        Args:
+            coded: columns of text that are decoded to dictionaries, those of them that the file has.
 
         Raises:
             IntegrityError: the object is missing, has another length, or its unencrypted bytes were changed.
@@ -89,8 +92,16 @@ class Decoding:
         """
         remote = None if self._location.part is None else Opened(self._ranged())
         source = _local(self._file, self._location) if remote is None else pa.PythonFile(remote, mode="r")
-        reader = pq.ParquetFile(source, decryption_properties=_properties(self._file), pre_buffer=False)
+        try:
+            reader = self._reader(source, coded)
+        except KeyError:  # it is of an earlier contract, without some of them
+            names = self._reader(source).metadata.schema.names
+            reader = self._reader(source, [name for name in coded if name in names])
         return RowGroups(reader, remote)
+
+    def _reader(self, source: pa.NativeFile, coded: Sequence[str] = ()) -> pq.ParquetFile:
+        keys = _properties(self._file)
+        return pq.ParquetFile(source, read_dictionary=list(coded), decryption_properties=keys, pre_buffer=False)
 
     def _ranged(self) -> RangedObject:
         with self._lock:
@@ -134,10 +145,12 @@ def _properties(file: FileToRead) -> Any:
 
 def _local(file: FileToRead, location: Location) -> pa.NativeFile:
     """The object of a local store, opened and looked at."""
-    path = Path(location.root) / file.object_key
+    path = f"{location.root}/{file.object_key}"
     try:
-        stream = pa.OSFile(str(path))
-        _check_clear_bytes(file, stream.size(), lambda start, count: stream.read_at(count, start))
+        with open(path, "rb", buffering=0) as looked:  # noqa: PTH123 - one of thousands
+            number = looked.fileno()
+            _check_clear_bytes(file, os.fstat(number).st_size, lambda start, count: os.pread(number, count, start))
+        stream = pa.OSFile(path)
     except FileNotFoundError:
         raise _missing(file) from None
     except OSError:

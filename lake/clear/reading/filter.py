@@ -97,5 +97,5 @@ def _like_regex(pattern: str) -> str:
 
 def columns_of(expression: pc.Expression, names: list[str]) -> list[str]:
     """Names that an expression may refer to: possibly too many (a constant can look like one), never too few."""
-    text = str(expression)
-    return [name for name in names if name in text]
+    words = set(re.findall(r"\w+", str(expression)))
+    return [name for name in names if words.issuperset(re.findall(r"\w+", name))]

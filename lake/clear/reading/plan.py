@@ -60,6 +60,7 @@ class SealedPlan:
     Attributes:
         schema: visible columns in order, in their stored types; after them the subject's, where groups are counted.
         stored: every stored column with its type; what the row filter may use.
+        coded: columns of short texts, which are handed over as dictionaries.
         attributes: the principal's, for the row filter; ``now`` is the query's time, naive UTC.
         first, last: the grant's window on capture times, inclusive.
         mask_key: key of pseudonym masks.
@@ -77,3 +78,4 @@ class SealedPlan:
     first: datetime | None
     last: datetime | None
     mask_key: bytes = field(repr=False)
+    coded: frozenset[str] = frozenset()

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import acero
 
+from lake.clear.reading.codes import CODED, all_plain, clean, compacted, repeated
 from lake.clear.reading.decode import Decoding, RowGroups
 from lake.clear.reading.filter import columns_of
 from lake.clear.reading.nulls import cleared
@@ -50,7 +51,8 @@ class Scan:
     """What is wanted of some files.
 
     Attributes:
-        schema: every column that a file or its partition can supply; of one that a file lacks, NULLs.
+        schema: every column that a file or its partition can supply; of one that a file lacks, NULLs. Texts whose
+            type is ``CODED`` come as dictionaries.
         columns: wanted, in this order.
         condition: only rows for which it is true are wanted.
     """
@@ -62,6 +64,8 @@ class Scan:
     _types: dict[str, pa.DataType] = field(init=False, repr=False)
     _first: frozenset[str] = field(init=False, repr=False)
     _wanted: pa.Schema = field(init=False, repr=False)
+    _rest: pa.Schema = field(init=False, repr=False)
+    _coded: list[str] = field(init=False, repr=False)
     _judged: pa.Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,7 +73,14 @@ class Scan:
         self._types = dict(zip(names, self.schema.types, strict=True))
         self._first = frozenset(() if self.condition is None else columns_of(self.condition, names))
         self._wanted = pa.schema([self.schema.field(name) for name in self.columns])
-        self._judged = pa.schema([self.schema.field(name) for name in names if name in self._first])
+        self._rest = pa.schema([field for field in self._wanted if field.name not in self._first])
+        self._judged = pa.schema([self._for_judgement(name) for name in names if name in self._first])
+        self._coded = [field.name for field in (*self._judged, *self._rest) if field.type == CODED]
+
+    def _for_judgement(self, name: str) -> pa.Field:
+        """A column that only the condition needs is needed with its texts in place."""
+        field = self.schema.field(name)
+        return field if name in self.columns else field.with_type(_plain(field.type))
 
     def rows(self, files: Sequence[FileToRead]) -> Iterator[Rows]:
         """The rows of the files in their order, none of them empty.
@@ -126,7 +137,7 @@ class Scan:
                 if not _true_of(condition, constants):
                     continue
                 condition = None
-            groups = part.decoding.open()
+            groups = part.decoding.open(self._coded)
             for group in range(part.index * len(groups) // part.of, (part.index + 1) * len(groups) // part.of):
                 batch = self._group(groups, group, constants, condition)
                 if batch.num_rows:
@@ -139,37 +150,36 @@ class Scan:
         """The wanted rows and columns of one row group."""
         rows = groups.rows(group)
         if condition is None:
-            return _batch(self._arrays(groups, group, constants, self.columns, rows), self._wanted, rows)
-        judged = self._arrays(groups, group, constants, self._judged.names, rows)
-        keep = _kept(condition, _batch(judged, self._judged, rows))
-        left = keep.true_count
-        if left == 0:
-            return _batch([column.slice(0, 0) for column in judged], self._judged, 0)
-        rest = self._arrays(groups, group, constants, [name for name in self.columns if name not in self._first], rows)
-        known, others = dict(zip(self._judged.names, judged, strict=True)), iter(rest)
-        arrays = [known[name] if name in known else next(others) for name in self.columns]
-        both = _batch(arrays, self._wanted, rows)
-        return both if left == rows else both.filter(keep)
+            return _batch(self._arrays(groups, group, constants, self._wanted, rows), self._wanted, rows)
+        judged = _batch(self._arrays(groups, group, constants, self._judged, rows), self._judged, rows)
+        keep = kept(condition, all_plain(judged))
+        if keep.true_count == 0:
+            return judged.slice(0, 0)
+        rest = _batch(self._arrays(groups, group, constants, self._rest, rows), self._rest, rows)
+        if keep.true_count < rows:
+            judged, rest = filtered(judged, keep), filtered(rest, keep)
+        arrays = [(judged if name in self._first else rest)[name] for name in self.columns]
+        return _batch(arrays, self._wanted, keep.true_count)
 
     def _arrays(
-        self, groups: RowGroups, group: int, constants: Constants, names: Sequence[str], rows: int
+        self, groups: RowGroups, group: int, constants: Constants, schema: pa.Schema, rows: int
     ) -> list[pa.Array]:
-        stored = [name for name in names if name not in constants and name in groups.names]
+        stored = [name for name in schema.names if name not in constants and name in groups.names]
         decoded = dict(zip(stored, groups.read(group, stored).columns, strict=True)) if stored else {}
         return [
-            _clean(_whole(decoded[name], self._types[name]))
+            _clean(_whole(decoded[name], kind))
             if name in decoded
-            else pa.repeat(constants[name], rows)
+            else repeated(constants[name], kind, rows)
             if name in constants
-            else pa.nulls(rows, self._types[name])
-            for name in names
+            else pa.nulls(rows, kind)
+            for name, kind in zip(schema.names, schema.types, strict=True)
         ]
 
     def _constants(self, file: FileToRead) -> Constants:
         """What all rows of a file have in common."""
         values = {SENSITIVITY_COLUMN: file.sensitivity, SUBJECT_COLUMN: file.number, EMPLOYEE_COLUMN: file.label}
         return {
-            name: pa.scalar(value, self._types[name])
+            name: pa.scalar(value, _plain(self._types[name]))
             for name, value in values.items()
             if value is not None and name in self._types
         }
@@ -184,15 +194,27 @@ def _emptied(future: Future[deque[Rows]]) -> Iterator[Rows]:
 
 
 def _true_of(condition: pc.Expression, constants: Constants) -> bool:
-    one = pa.RecordBatch.from_arrays([pa.repeat(value, 1) for value in constants.values()], list(constants))
-    return _kept(condition, one).true_count == 1
+    schema = pa.schema([(name, value.type) for name, value in constants.items()])
+    found = kept(condition, _batch([pa.repeat(value, 1) for value in constants.values()], schema, 1))
+    return bool(found.true_count == 1)
 
 
-def _kept(condition: pc.Expression, batch: pa.RecordBatch) -> pa.BooleanArray:
-    """For each row whether the condition is true; NULL where it is NULL."""
+def kept(condition: pc.Expression, batch: pa.RecordBatch) -> pa.BooleanArray:
+    """For each row whether the condition is true; NULL where it is NULL. Texts are in place."""
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([batch])))
     judged = acero.Declaration("project", acero.ProjectNodeOptions([condition], [_KEEP]), inputs=[source])
     return _whole(judged.to_table(use_threads=False)[_KEEP], pa.bool_())
+
+
+def filtered(batch: pa.RecordBatch, keep: pa.BooleanArray) -> pa.RecordBatch:
+    """The rows for which it is true; dictionaries hold their texts alone."""
+    left = batch.filter(keep)
+    arrays = [compacted(column) if pa.types.is_dictionary(column.type) else column for column in left.columns]
+    return _batch(arrays, left.schema, left.num_rows)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
@@ -202,6 +224,8 @@ def _whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
 
 def _clean(column: pa.Array) -> pa.Array:
     """Decoding leaves no text under a NULL, but numbers of what the memory held before."""
+    if pa.types.is_dictionary(column.type):
+        return clean(column)
     return column if pa.types.is_string(column.type) else cleared(column)
 
 

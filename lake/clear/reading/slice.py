@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.clear.reading.codes import all_plain, carried
 from lake.clear.reading.filter import FilterCompiler, columns_of
 from lake.clear.reading.mask import apply_mask
 from lake.clear.reading.nulls import cleared
 from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead, SealedPlan, SliceKey, Source
-from lake.clear.reading.scan import Scan
+from lake.clear.reading.scan import Scan, filtered, kept
 from lake.errors import IntegrityError, LakeError
 from lake.rules.masks import MaskKind
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
@@ -39,12 +40,16 @@ class Touched:
 class Slice:
     """The permitted rows of one sealed plan. ``failure`` keeps the typed error of a scan that broke off.
 
+    ``schema`` is what a reader sees, ``carried`` how its columns are handed over: short texts as dictionaries.
+
     Args:
         key: what the rows depend on, if a scan may be kept for a later query.
     """
 
     def __init__(self, plan: SealedPlan, key: SliceKey | None = None) -> None:
         self.schema = plan.schema
+        self._coded = plan.coded - plan.masks.keys()
+        self.carried = carried(plan.schema, self._coded)
         self.key = key
         self.touched = Touched()
         self.failure: LakeError | None = None
@@ -99,16 +104,21 @@ class Slice:
             condition: constant comparisons of visible columns; only rows for which it is true are wanted.
         """
         wanted = list(self.schema.names if columns is None else columns)
-        schema = self._chosen(wanted)
+        schema = self._chosen(wanted, self.carried)
         return pa.RecordBatchReader.from_batches(schema, self._leaving(wanted, condition))
 
     def tagged(
-        self, columns: Sequence[str], condition: pc.Expression | None
+        self, columns: Sequence[str], condition: pc.Expression | None, *, coded: bool = True
     ) -> Iterator[tuple[Source, pa.RecordBatch]]:
-        """The same as ``scan``, each batch with whose rows it holds; they are not counted as having left."""
-        schema = self._chosen(columns)
+        """The same as ``scan``, each batch with whose rows it holds; they are not counted as having left.
+
+        Args:
+            coded: columns are as in ``carried``, otherwise as in ``schema``.
+        """
+        shown = self.carried if coded else self.schema
+        schema = self._chosen(columns, shown)
         try:
-            for file, batch in self._permitted(list(columns), condition):
+            for file, batch in self._permitted(list(columns), condition, shown):
                 if batch.num_rows:
                     arrays = [self._clean(batch[name], name) for name in columns]
                     rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else batch.select([])
@@ -130,10 +140,10 @@ class Slice:
         """What a mask made; what was decoded is clean."""
         return cleared(column) if name in self._plan.masks else column
 
-    def _chosen(self, columns: Sequence[str]) -> pa.Schema:
+    def _chosen(self, columns: Sequence[str], shown: pa.Schema) -> pa.Schema:
         if not set(columns) <= set(self.schema.names):
             raise LakeError("a column outside the slice was asked for")
-        return pa.schema([self.schema.field(name) for name in columns])
+        return pa.schema([shown.field(name) for name in columns])
 
     def _leaving(self, columns: list[str], condition: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         for source, batch in self.tagged(columns, condition):
@@ -142,41 +152,44 @@ class Slice:
             del batch
 
     def _permitted(
-        self, wanted: list[str], condition: pc.Expression | None
+        self, wanted: list[str], condition: pc.Expression | None, shown: pa.Schema
     ) -> Iterator[tuple[FileToRead, pa.RecordBatch]]:
+        unified = carried(self._unified, self._coded) if shown is self.carried else self._unified
         if self._user_filter_in_scanner:
-            yield from self._decoded(wanted, _both(self._policy, condition))
+            yield from self._decoded(unified, wanted, _both(self._policy, condition))
             return
         needed = list(wanted)
         if condition is not None:
             needed += [name for name in columns_of(condition, self.schema.names) if name not in wanted]
         # A column that is masked to NULL is never decoded.
         emptied = {name for name in needed if name in self._plan.masks and self._is_emptied(name)}
-        for file, batch in self._decoded([name for name in needed if name not in emptied], self._policy):
-            masked = self._masked(batch, needed, emptied)
-            yield file, masked if condition is None else masked.filter(condition)
+        for file, batch in self._decoded(unified, [name for name in needed if name not in emptied], self._policy):
+            masked = self._masked(batch, needed, emptied, shown)
+            if condition is not None:
+                judged = masked.select(columns_of(condition, needed))
+                masked = filtered(masked, kept(condition, all_plain(judged)))
+            yield file, masked
 
     def _is_emptied(self, name: str) -> bool:
         return self._plan.masks[name].kind is MaskKind.NULL
 
-    def _masked(self, batch: pa.RecordBatch, needed: list[str], emptied: set[str]) -> pa.RecordBatch:
+    def _masked(self, batch: pa.RecordBatch, needed: list[str], emptied: set[str], shown: pa.Schema) -> pa.RecordBatch:
         arrays: list[pa.Array] = []
         for name in needed:
-            kind = self.schema.field(name).type
             if name in emptied:
-                arrays.append(pa.nulls(batch.num_rows, kind))
+                arrays.append(pa.nulls(batch.num_rows, shown.field(name).type))
             elif name in self._plan.masks:
                 arrays.append(apply_mask(batch[name], self._plan.masks[name], self._plan.mask_key))
             else:
                 arrays.append(batch[name])
         if not needed:
             return batch
-        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([self.schema.field(name) for name in needed]))
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([shown.field(name) for name in needed]))
 
     def _decoded(
-        self, columns: list[str], condition: pc.Expression | None
+        self, unified: pa.Schema, columns: list[str], condition: pc.Expression | None
     ) -> Iterator[tuple[FileToRead, pa.RecordBatch]]:
-        yield from Scan(self._plan.location, self._unified, columns, condition).rows(self._plan.files)
+        yield from Scan(self._plan.location, unified, columns, condition).rows(self._plan.files)
 
 
 def _both(left: pc.Expression | None, right: pc.Expression | None) -> pc.Expression | None:

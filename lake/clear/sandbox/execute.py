@@ -36,7 +36,7 @@ _LOCKED_DOWN: dict[str, Any] = {
 class SliceLike(Protocol):
     """What the sandbox is handed in place of a table."""
 
-    schema: pa.Schema
+    carried: pa.Schema
     failure: LakeError | None
 
     def scan(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> pa.RecordBatchReader:
@@ -104,7 +104,7 @@ def run(sql: str, slices: Mapping[str, SliceLike], parameters: Parameters, limit
         QueryFailedError, LimitExceededError: it failed while it ran.
     """
     connection = opened()
-    tables = {name: SliceTable(source.schema, source.scan) for name, source in slices.items()}
+    tables = {name: SliceTable(source.carried, source.scan) for name, source in slices.items()}
     for name, table in tables.items():
         connection.register(name, table)
     settled(connection, limits.threads, limits.memory)

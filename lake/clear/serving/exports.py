@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
+from lake.clear.reading.codes import plain
 from lake.clear.sandbox.projection import NotPlainError, Projection
 from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.chunks import cut
@@ -71,7 +72,7 @@ class Export:
             if part is None:
                 return
             for batch in part.batches():  # of a part that was kept, with more columns
-                yield pa.RecordBatch.from_arrays([batch[name] for name in self._columns], schema=self._schema)
+                yield pa.RecordBatch.from_arrays([plain(batch[name]) for name in self._columns], schema=self._schema)
                 del batch
             del part
 

@@ -21,16 +21,17 @@ AHEAD = 2
 
 
 class SliceSource(Protocol):
-    """What is handed over; ``key`` is None for a slice that is not to be kept."""
+    """What is handed over, with its columns as ``carried``; ``key`` is None for a slice that is not to be kept."""
 
     schema: pa.Schema
+    carried: pa.Schema
     key: SliceKey | None
     failure: LakeError | None
 
     def tagged(
-        self, columns: Sequence[str], condition: pc.Expression | None
+        self, columns: Sequence[str], condition: pc.Expression | None, *, coded: bool = True
     ) -> Iterator[tuple[Source, pa.RecordBatch]]:
-        """A fresh scan, each batch with whose rows it holds."""
+        """A fresh scan, each batch with whose rows it holds; if not ``coded``, columns are as in ``schema``."""
 
     def touch(self, touched: Mapping[Source, int]) -> None:
         """Rows that now leave the slice."""
@@ -114,8 +115,11 @@ class Handover:
         kept: list[Chunk] | None = [] if self._source.key is not None else None
         size = 0
         try:
-            schema = pa.schema([self._source.schema.field(name) for name in self._columns])
-            tagged = self._source.tagged(self._columns, self._condition)
+            # Rows that neither an engine groups nor anybody keeps would only be decoded twice.
+            coded = self._rows is None or kept is not None
+            shown = self._source.carried if coded else self._source.schema
+            schema = pa.schema([shown.field(name) for name in self._columns])
+            tagged = self._source.tagged(self._columns, self._condition, coded=coded)
             for part in gathered(schema, pieces(tagged) if self._rows is None else cut(tagged, self._rows)):
                 size += part.size
                 if size > self._cache.most_of_one():

@@ -110,8 +110,9 @@ class SandboxSession:
                     self._export.close()
                 return Running(shape, self._exported(self._export), self.close, self.cancel)
         self._limit = limits.seconds
+        carried = {name: source.carried for name, source in slices.items()}
         self._allow(seconds)
-        ask = {"do": "run", "sql": sql, "threads": limits.threads, "memory": limits.memory, **_tables(schemas)}
+        ask = {"do": "run", "sql": sql, "threads": limits.threads, "memory": limits.memory, **_tables(carried)}
         self._send(ask, parameters)
         self._scans = scans = Scans(slices, self._cache, limits.threads)
         schema = self._schema(self._expected("schema", scans))

@@ -20,7 +20,7 @@ class Held:
     """A slice over rows in memory, which notes what it was asked."""
 
     def __init__(self, rows: pa.Table, failure: LakeError | None = None) -> None:
-        self.schema = rows.schema
+        self.schema = self.carried = rows.schema
         self.failure: LakeError | None = None
         self.asked: list[tuple[Sequence[str] | None, Any]] = []
         self._rows = rows

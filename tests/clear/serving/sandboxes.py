@@ -34,7 +34,7 @@ class Held:
     """Rows in memory in the place of a slice; notes what it was asked and what has left."""
 
     def __init__(self, rows: pa.Table, key: SliceKey | None = None, batch_rows: int = 1 << 15) -> None:
-        self.schema = rows.schema
+        self.schema = self.carried = rows.schema
         self.key = key
         self.failure: LakeError | None = None
         self.asked: list[tuple[Sequence[str], pc.Expression | None]] = []
@@ -44,7 +44,7 @@ class Held:
         self._batch_rows = batch_rows
 
     def tagged(
-        self, columns: Sequence[str], condition: pc.Expression | None
+        self, columns: Sequence[str], condition: pc.Expression | None, *, coded: bool = True
     ) -> Iterator[tuple[Source, pa.RecordBatch]]:
         """A scan."""
         self.asked.append((columns, condition))

@@ -250,7 +250,7 @@ def test_a_slice_that_cannot_be_read_fails_its_query(pool: Pool) -> None:
             super().__init__(numbers(10))
             self.error = error
 
-        def tagged(self, columns: Any, condition: Any) -> Any:
+        def tagged(self, columns: Any, condition: Any, **_: Any) -> Any:
             yield from super().tagged(columns, condition)
             raise self.error
 

@@ -363,7 +363,7 @@ class Slow(Held):
         super().__init__(rows)
         self.let = threading.Semaphore(0)
 
-    def tagged(self, columns: Any, condition: Any) -> Iterator[tuple[Source, pa.RecordBatch]]:
+    def tagged(self, columns: Any, condition: Any, **_: Any) -> Iterator[tuple[Source, pa.RecordBatch]]:
         """A scan."""
         for _, batch in super().tagged(columns, condition):
             self.let.acquire(timeout=30)

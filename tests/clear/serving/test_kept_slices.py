@@ -255,7 +255,7 @@ class Counted(Held):
         self.error = error
         self.entered, self.opened, self.left = threading.Event(), threading.Event(), threading.Event()
 
-    def tagged(self, columns: Sequence[str], condition: Any) -> Iterator[Any]:
+    def tagged(self, columns: Sequence[str], condition: Any, **_: Any) -> Iterator[Any]:
         """Batches of the size of a first chunk."""
         try:
             for number in range(self.batches):

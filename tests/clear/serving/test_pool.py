@@ -335,7 +335,7 @@ def test_cancelling_from_another_thread_ends_a_busy_query() -> None:
         begun = threading.Event()
 
         class Noticed(Held):
-            def tagged(self, columns: object, condition: object) -> object:  # type: ignore[override]
+            def tagged(self, columns: object, condition: object, **_: object) -> object:  # type: ignore[override]
                 begun.set()
                 return super().tagged(columns, condition)  # type: ignore[arg-type]
 
