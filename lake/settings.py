@@ -3,11 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lake.errors import UsageError
+
 MIB = 1024 * 1024
+
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A model of language that looks for names in what lands, and the digest that it must have."""
+
+    folder: Path
+    digest: str
+
+    def __post_init__(self) -> None:
+        """Refuse what pins nothing.
+
+        Raises:
+            UsageError: the digest is none.
+        """
+        if _DIGEST.fullmatch(self.digest) is None:
+            raise UsageError("a model for names is given without its digest", hint="LAKE_NER_DIGEST=sha256:…")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> LanguageModel | None:
+        """``LAKE_NER_MODEL`` and ``LAKE_NER_DIGEST``; None without them.
+
+        Raises:
+            UsageError: one of them without the other.
+        """
+        folder, digest = environment.get("LAKE_NER_MODEL", ""), environment.get("LAKE_NER_DIGEST", "")
+        if digest and not folder:
+            raise UsageError("the digest of a model for names is given without the model", hint="LAKE_NER_MODEL=FOLDER")
+        return cls(Path(folder), digest) if folder else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +63,7 @@ class Settings:
         compact_bytes: the same in bytes of the encrypted file, whichever is reached first; bounds compaction's memory.
         compact_files: files merged at a time.
         compact_least: small files of the month that runs for which merging is worth it; of months that are over, two.
+        names: a model that looks for names in texts before they land; None for none.
         slice_cache: bytes of slices kept between queries behind a gateway, for ``slice_seconds``; 0 keeps none.
     """
 
@@ -46,6 +82,7 @@ class Settings:
     compact_bytes: int = 64 * MIB
     compact_files: int = 64
     compact_least: int = 8
+    names: LanguageModel | None = field(default_factory=LanguageModel.from_environment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,10 @@ from jobs.clear.rescan_scanned import Scanned
 from jobs.clear.stored import StoredContracts
 from jobs.runner.work import Counts, Item, Job, Option, Plan, Run, Step
 from lake.clear.arrow_schema import stored_schema
-from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Screen
 from lake.clear.reading.plan import FileToRead
 from lake.errors import IntegrityError, LakeError, UnavailableError, UsageError
-from lake.gateway.filtering import mask_tags
+from lake.gateway.filtering import content_screen
 from lake.gateway.holds import HoldDesk
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
@@ -92,7 +91,7 @@ class Rescan(Job):
         again: bool = False,
     ) -> None:
         super().__init__(home, actor)
-        self._screen = ContentScreen(mask_tags(home)) if screen is None else screen
+        self._screen = content_screen(home) if screen is None else screen
         self._datasets = None if datasets is None else sorted(datasets)
         self._purge = purge
         self._again = again

@@ -7,6 +7,8 @@ import hmac
 
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import UNKNOWN_FIELD, UNKNOWN_TYPE
+from lake.clear.landing.content.ner import load
+from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Pipeline, Screen
 from lake.errors import ContractBreachError
 from lake.gateway.home import Home
@@ -67,6 +69,16 @@ def forget_runs(home: Home, actor: Actor, open_runs: OpenRuns) -> None:
     lost = open_runs.close()
     if lost:
         home.recorder.record(FILTER_LOST, actor, {"keys": lost})
+
+
+def content_screen(home: Home) -> ContentScreen:
+    """The content filter of a lake's process, with the model for names if the settings name one.
+
+    Raises:
+        UsageError, IntegrityError: the model cannot be used, or is another than the one pinned.
+    """
+    model = home.settings.names
+    return ContentScreen(mask_tags(home), None if model is None else load(model))
 
 
 def mask_tags(home: Home) -> bytes:

@@ -25,7 +25,6 @@ from keys.refs import PartitionRef
 from lake.clear.landing.batch import Landing, land_rows
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import Conformer
-from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Pipeline, Screen
 from lake.clock import timestamp
 from lake.errors import BatchConflictError, LakeError, MalformedInputError, StaleKeysError, UsageError
@@ -33,7 +32,7 @@ from lake.gateway.collection.devices import Devices
 from lake.gateway.collection.halts import Halts
 from lake.gateway.collection.interface import Judgement
 from lake.gateway.contracts import Contracts
-from lake.gateway.filtering import Filtering, mask_tags
+from lake.gateway.filtering import Filtering, content_screen
 from lake.gateway.home import Home
 from lake.gateway.planner import binding
 from lake.gateway.recorder import Actor
@@ -121,7 +120,7 @@ class Ingest:
         self._home = home
         self._contracts = contracts
         self._actor = actor
-        self._screen = ContentScreen(mask_tags(home)) if screen is None else screen
+        self._screen = content_screen(home) if screen is None else screen
         self._open_runs = OpenRuns() if open_runs is None else open_runs
         self._filtering = Filtering(home, actor, self._open_runs, self._screen)
         self._halts = Halts(home, Devices(home))

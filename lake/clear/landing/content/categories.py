@@ -8,7 +8,7 @@ Sensitivity: 4 health, tax, government ids, money, credentials, belief, union; 3
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Category:
     """Spaces, punctuation and case do not matter: values that differ in nothing else are the same."""
     masked: bool = True
     """Topics are not masked: a text about an illness has no part to take out. They only raise the sensitivity."""
+    modelled: bool = field(default=False, repr=False)
+    """Found by a model of language alone, so no part of the rules without one."""
 
 
 def _table(*categories: Category) -> Mapping[str, Category]:
@@ -61,5 +63,6 @@ CATEGORIES = _table(
     Category("ABOUT_UNION", "user.workplace.union_membership", 4, masked=False),
     Category("ABOUT_SEXUALITY", "user.demographic.sexual_orientation", 4, masked=False),
     Category("WITHHELD", "user.content.private", 4),
+    Category("ORGANIZATION", "user.workplace.organization", 2, modelled=True),
 )
 """By name. WITHHELD is a whole text in which finds do not come to an end."""

@@ -21,6 +21,7 @@ from lake.clear.landing.content import contact, credentials, gates, identity, le
 from lake.clear.landing.content.categories import CATEGORIES
 from lake.clear.landing.content.detector import Detector, Span
 from lake.clear.landing.content.expression import Expression
+from lake.clear.landing.content.ner import Named, NameFinder
 from lake.clear.landing.content.normal import UNUSUAL, Places, fold, places
 from lake.clear.landing.content.tokens import Tokens
 
@@ -35,14 +36,16 @@ MOST_FINDS = 2_000
 """In one text; one with more is withheld as a whole."""
 REVISION = 1
 """Raised when a check, the folding or the tokens change, which the digest of the rules does not see by itself."""
-Finder = Detector | leaks.Rule
+_WORDS = r"\pL\S*\s+\S*\pL"
+"""Running text, in which a model looks for names: two words at least, so no program and no site."""
+Finder = Detector | leaks.Rule | Named
 Levels = npt.NDArray[np.int8]
 
 
 def _digest() -> str:
     """SHA-256 of everything that decides what is found."""
     state = hashlib.sha256(f"{REVISION}\0{leaks.SOURCE_SHA256}\0".encode())
-    for kind in CATEGORIES.values():
+    for kind in (kind for kind in CATEGORIES.values() if not kind.modelled):
         state.update(f"{kind}\0".encode())
     for detector in DETECTORS:
         state.update(f"{detector.category}\0{detector.pattern}\0".encode())
@@ -71,11 +74,16 @@ class Judged:
 
 
 class ContentScreen:
-    """Screens texts; ``key`` makes its mask tokens."""
+    """Screens texts; ``key`` makes its mask tokens, ``names`` finds what only a model of language can.
 
-    digest = DIGEST
+    Attributes:
+        digest: of everything that decides what is found.
+    """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, names: NameFinder | None = None) -> None:
+        self.digest = DIGEST if names is None else hashlib.sha256(f"{DIGEST}\0{names.digest}".encode()).hexdigest()
+        self._names = names
+        self._words = Expression(_WORDS)
         self._tokens = Tokens(key)
         self._gated = [
             (
@@ -151,6 +159,11 @@ class ContentScreen:
                     looked.setdefault(row, []).append(detector)
         for row, rules in leaks.candidates(texts):
             looked.setdefault(row, []).extend(rules)
+        if self._names is not None:
+            rows = np.flatnonzero(self._words.matches(texts))
+            for row, spans in zip(rows.tolist(), self._names.find(texts.take(pa.array(rows)).to_pylist()), strict=True):
+                if spans:
+                    looked.setdefault(row, []).append(Named(spans))
         return looked
 
     def _masked(self, text: str, folded: bytes, finders: Iterable[Finder]) -> Judged | None:
