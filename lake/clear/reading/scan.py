@@ -24,7 +24,7 @@ from lake.sealed.objects import Location
 
 BATCH_ROWS = 122_880
 """A row group of our writer."""
-ROWS_AHEAD = 4 * BATCH_ROWS
+ROWS_AHEAD = 3 * BATCH_ROWS
 """Rows that are decoded or being decoded before they are asked for; with a row group's width, what a scan may hold."""
 SHARE_ROWS = BATCH_ROWS // 4
 """Small files of a local store are decoded together up to here: handing over a task costs as much as a small file."""
