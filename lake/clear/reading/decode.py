@@ -24,8 +24,9 @@ from lake.rules.layout import FORMAT_PME, FORMAT_PME_VERSION
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN
 from lake.sealed.objects import Location
 
-MEMORY = pa.system_memory_pool()
-"""Gives memory back when it is freed; the default pool keeps growing over a long scan."""
+# It gives memory back when it is freed; the pool that Arrow takes by itself keeps growing over a long scan. A reader of
+# files takes no pool of its own, so it is the whole process's.
+pa.set_memory_pool(pa.system_memory_pool())
 
 REMOTE = pa.CacheOptions(hole_size_limit=512 * KIB, range_size_limit=16 * KIB * KIB)
 """Columns that lie near each other are read in one request: what lies between costs less than another round trip."""
