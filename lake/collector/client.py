@@ -21,6 +21,7 @@ from lake.collector.settings import CollectorSettings
 from lake.errors import UnavailableError, UsageError
 
 VERSION = metadata.version("telemetry-lake")
+TOO_LARGE = 413
 LARGEST_ANSWER = 2 * 1024 * 1024
 
 
@@ -67,10 +68,14 @@ class Client:
         watchdog.daemon = True
         watchdog.start()
         try:
-            connection.request(method, path, body, {**self._credential(), **(headers or {})})
+            # Who finds a body too large answers before its end and closes. What was said may still be read.
+            with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+                connection.request(method, path, body, {**self._credential(), **(headers or {})})
             response = connection.getresponse()
             content = response.read(LARGEST_ANSWER + 1)
-            if response.length:
+            if response.length and response.status == TOO_LARGE:  # its status is enough
+                content = b""
+            elif response.length:
                 raise http.client.IncompleteRead(b"")  # cut off, or too long
             after = response.headers.get("Retry-After", "")
         except (OSError, http.client.HTTPException, ValueError) as error:

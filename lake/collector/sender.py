@@ -10,14 +10,13 @@ from keys.errors import KeyIntegrityError
 from keys.signing import NoteVerifier
 from lake.collector.answers import Answer, check_receipt
 from lake.collector.backoff import Backoff
-from lake.collector.client import Client
+from lake.collector.client import TOO_LARGE, Client
 from lake.collector.clocks import Clocks
 from lake.collector.keeper import PAUSED, Keeper
 from lake.collector.spool import Batch, Spool
 from lake.errors import IntegrityError, LakeError
 
 IDLE = 1.0
-TOO_LARGE = 413
 _CODE = re.compile(r"[a-z][a-z_]{0,40}")
 """Of a problem, as a header may name it."""
 

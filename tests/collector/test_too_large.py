@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from lake.collector import Collector
+from lake.errors import UnavailableError
 from tests.collector.lab import Lab, focus, upload
 from tests.collector.scripted import Reply, answering, problem
 from tests.collector.test_answers import through
@@ -103,6 +105,30 @@ def test_what_is_before_the_server_may_say_it_too(lab: Lab, identity: Identity) 
         lab.pass_(60)
         collector.sender.step()
     assert (collector.spool.waiting, collector.counts["refused.too_large"]) == (1, 1)
+
+
+def test_a_server_that_stops_listening_is_heard(lab: Lab) -> None:
+    """It answers while a large body is still on its way, and closes; at the latest when it is sent again."""
+    collector = recorded(lab, 2)
+    batch = collector.spool.first()
+    assert batch is not None
+    statuses: list[int] = []
+    for _ in range(20):
+        with suppress(UnavailableError):
+            statuses.append(collector.sender.client.send(batch.header, bytes(12_000_000))[1].status)
+            break
+    assert statuses == [413]
+
+
+def test_an_answer_that_was_cut_off_is_heard_too(lab: Lab, identity: Identity) -> None:
+    """Of 413 the status alone is enough."""
+    collector = recorded(lab, 2)
+    with answering(identity, Reply(413, b"{", length=100)) as script:
+        through(collector, script)
+        assert collector.sender.step() == 0
+    half = collector.spool.first()
+    assert half is not None
+    assert half.rows == 1
 
 
 def test_a_code_that_no_header_may_have_is_not_repeated(lab: Lab, identity: Identity) -> None:
