@@ -6,7 +6,8 @@ documents and signatures. A host that asks a broker holds those that its role ne
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from keys import envelope
@@ -106,6 +107,29 @@ class ControlKeys:
     def open_document(self, secret: str, name: str, sealed: bytes) -> bytes:
         """Open a document that was sealed under this name."""
         return envelope.unseal(self._key(secret), sealed, envelope.context(Kind.DOCUMENT, self._lake, secret, name))
+
+    def seal_detail(self, name: str, content: bytes, about: Sequence[bytes] = ()) -> bytes:
+        """Seal an audit detail; of whom it is about, the directory's entries are needed to open it.
+
+        Args:
+            about: their sealed entries as they stand in the directory, in the order of their numbers. Each has a salt
+                and a nonce that nothing else has, so that without one of them the key cannot be made again.
+        """
+        return envelope.seal(self._detail_key(about), content, self._detail_place(name))
+
+    def open_detail(self, name: str, sealed: bytes, about: Sequence[bytes] = ()) -> bytes:
+        """Open an audit detail that was sealed under this name and these entries."""
+        return envelope.unseal(self._detail_key(about), sealed, self._detail_place(name))
+
+    def _detail_key(self, about: Sequence[bytes]) -> bytes:
+        key = self._key(AUDIT_DETAIL)
+        if not about:
+            return key
+        entries = hashlib.sha256(b"".join(hashlib.sha256(entry).digest() for entry in about)).hexdigest()
+        return envelope.mac(key, envelope.context(Kind.DERIVED, "detail", self._lake, entries))
+
+    def _detail_place(self, name: str) -> bytes:
+        return envelope.context(Kind.DOCUMENT, self._lake, AUDIT_DETAIL, name)
 
     def pseudonym_key(self, role: str, purpose: str) -> bytes:
         """The key of a role's pseudonyms and masks for one purpose: two roles can't join theirs."""

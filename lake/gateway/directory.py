@@ -73,6 +73,15 @@ class Directory:
                 self._names[number] = self._control.open_employee(subject.id, sealed)
         return {number: self._names[number] for number in numbers if number in self._names}
 
+    def named_in(self, names: Collection[str]) -> dict[int, bytes]:
+        """Sealed entries, by number, of the employees among these names."""
+        return self.entries_of([subject.number for subject in self.find(names).values()])
+
+    def entries_of(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """Sealed entries by number, of those that the directory still has."""
+        found = self._catalog.directory(numbers) if numbers else {}
+        return {number: sealed for number, (_, sealed) in found.items()}
+
 
 def pseudonyms(subjects: Mapping[int, str], key: bytes) -> dict[int, str]:
     """Per-role pseudonyms by number, from subjects' pseudonyms: ``p_`` and 16 characters, useless to another role."""

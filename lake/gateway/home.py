@@ -88,9 +88,11 @@ class Home:
         notes = NoteVerifier([signer.verifier_key])
         self.log = AuditLog.open(root / layout.AUDIT, signer.name, signer=signer, opener=notes)
         self.check_log()
-        self.recorder = Recorder(self.log, entries.Attachments(root / layout.AUDIT), self.control, clock)
-        self.releasing = threading.Lock()
         self.directory = Directory(self.catalog, self.control, self.broker, self.advance)
+        self.recorder = Recorder(
+            self.log, entries.Attachments(root / layout.AUDIT), self.control, self.directory, clock
+        )
+        self.releasing = threading.Lock()
         self.directory.refuse_erased = self._refuse_erased
 
     def _follow_restored(self) -> None:

@@ -1,9 +1,11 @@
 """Shredding as a job: keys, objects in every version, a certificate; refused under a hold, resumed after a kill."""
 
-# ruff: noqa: DTZ001 - capture times are naive UTC
+# ruff: noqa: DTZ001, S608 - capture times are naive UTC; the SQL is made of constants
 from __future__ import annotations
 
+import base64
 import signal
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from jobs.runner.journal import RunJournal
 from jobs.runner.run import Runner
 from jobs.sealed.retention.shred import ShredJob, opted_out
-from keys.errors import EmployeeErasedError
+from keys.errors import EmployeeErasedError, KeyIntegrityError
 from lake.errors import DeniedError, IntegrityError, UsageError
 from lake.gateway.collection.devices import Devices
 from lake.gateway.collection.halts import Halts
@@ -84,6 +86,31 @@ def test_keys_and_objects_go_and_the_others_stay(world: World, tmp_path: Path) -
         with pytest.raises(EmployeeErasedError):
             lake.ingest("events", table([row(ADA, datetime(2026, 9, 1), "judge", note="x", n=1)]), batch_id="late")
     check(world, before)
+
+
+def test_what_the_log_says_of_them_goes_too(world: World, tmp_path: Path) -> None:
+    """Details that named one of them open no more, whoever asks; the others do, and the log is whole."""
+    with world.connect() as connection:
+        for name in (ADA, CLEO):
+            connection.sql(f"SELECT n FROM events WHERE employee = '{name}'").arrow()
+    of_ada, of_cleo = world.entries("query.intent")[-2:]
+    with world.open() as lake:
+        assert ADA in lake.home.recorder.open_detail(of_ada)["sql"]  # type: ignore[index]
+        former = [sealed for _, sealed in lake.home.catalog.directory().values()]
+        Runner(lake.home).run(ShredJob(lake.home, lake.actor, employees=[ADA], backup=tmp_path / "backup"))
+        assert lake.home.recorder.open_detail(of_ada) == {"erased": True}
+        assert CLEO in lake.home.recorder.open_detail(of_cleo)["sql"]  # type: ignore[index]
+        # Nor with any entry that is left.
+        name, sealed = f"{of_ada['actor']['p']}/{of_ada['ts'][:7]}", base64.b64decode(of_ada["sealed"])
+        opened = 0
+        for entry in former:
+            left = entry in [found for _, found in lake.home.catalog.directory().values()]
+            with suppress(KeyIntegrityError):
+                lake.home.control.open_detail(name, sealed, [entry])
+                opened += 1
+                assert not left
+        assert opened == 1
+        assert not [one for one in Doctor(lake.home).examine() if one.state == DAMAGE]
 
 
 def test_who_is_hired_again_starts_afresh(world: World, tmp_path: Path) -> None:

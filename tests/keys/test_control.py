@@ -163,3 +163,26 @@ def test_control_keys_show_no_key(world, keys, leaks):
     shown = repr(keys) + str(keys) + repr(keys.signer("lake.example/audit")) + repr(world.store.control_secrets())
     assert len(keys._keys) == len(control.NAMES) == len(set(keys._keys.values()))
     assert not leaks(shown, *keys._keys.values())
+
+
+def test_a_detail_opens_with_every_entry_it_was_sealed_with(keys):
+    """Without one of them, in another order or with one more it does not, nor with the secret alone."""
+    sealed = keys.seal_detail("u:1/2026-07", b"the query", [b"entry of one", b"entry of two"])
+    assert keys.open_detail("u:1/2026-07", sealed, [b"entry of one", b"entry of two"]) == b"the query"
+    for about in (
+        [],
+        [b"entry of one"],
+        [b"entry of two", b"entry of one"],
+        [b"entry of one", b"entry of two", b""],
+        [b"entry of oneentry of two"],
+    ):
+        with pytest.raises(KeyIntegrityError):
+            keys.open_detail("u:1/2026-07", sealed, about)
+    with pytest.raises(KeyIntegrityError):
+        keys.open_document(control.AUDIT_DETAIL, "u:1/2026-07", sealed)
+
+
+def test_a_detail_about_nobody_is_a_document_as_before(keys):
+    """What was sealed before details knew of employees opens as it did."""
+    sealed = keys.seal_document(control.AUDIT_DETAIL, "u:1/2026-07", b"the query")
+    assert keys.open_detail("u:1/2026-07", sealed) == b"the query"
