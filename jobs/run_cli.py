@@ -13,6 +13,7 @@ from lake.cli import arguments as args
 from lake.cli.output import emit, progress, table
 from lake.clock import timestamp
 from lake.errors import LakeError, UsageError
+from lake.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.runner.metrics import JobMetrics
@@ -61,7 +62,9 @@ def register(commands: Any) -> None:
         "lake jobs daemon --schedule jobs.yaml --metrics 127.0.0.1:9466",
     )
     daemon.add_argument(
-        "--schedule", metavar="FILE", help="YAML: cron expressions (UTC) by job, 'off' for never (default: usual times)"
+        "--schedule",
+        metavar="FILE",
+        help="YAML: cron expressions (UTC) by job, 'off' for never (default: the setting LAKE_SCHEDULE; without it usual times)",
     )
     daemon.add_argument("--metrics", metavar="HOST:PORT", help="health and metrics over plain HTTP (default: none)")
     daemon.set_defaults(run=_daemon)
@@ -221,13 +224,11 @@ def _daemon(arguments: argparse.Namespace) -> int:
     from jobs.runner.logs import Log  # noqa: PLC0415
     from jobs.runner.metrics import NO_METRICS, JobMetrics  # noqa: PLC0415
     from jobs.runner.run import Options  # noqa: PLC0415
-    from jobs.runner.schedule import Schedule, read_schedule, usual  # noqa: PLC0415
+    from jobs.runner.schedule import in_force  # noqa: PLC0415
     from jobs.runner.stopping import stop_signals  # noqa: PLC0415
 
-    crons = usual()
-    if arguments.schedule:
-        crons = read_schedule(args.read_text(arguments.schedule), arguments.schedule)
-    schedule = Schedule(crons)
+    file = (args.read_text(arguments.schedule), arguments.schedule) if arguments.schedule else None
+    schedule = in_force(Settings(), file)
     with ExitStack() as stack:
         figures: JobMetrics | None = None
         if arguments.metrics:

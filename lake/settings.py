@@ -64,6 +64,8 @@ class Settings:
         compact_files: files merged at a time.
         compact_least: small files of the month that runs for which merging is worth it; of months that are over, two.
         names: a model that looks for names in texts before they land; None for none.
+        schedule: when the daemon runs jobs, a YAML mapping from jobs to cron expressions (UTC) or ``off``, such as
+            ``{compact: "27 1 * * *", scrub: "off"}``; what it does not name has its usual time. From ``LAKE_SCHEDULE``.
         slice_cache: bytes of slices kept between queries behind a gateway, for ``slice_seconds``; 0 keeps none.
     """
 
@@ -83,6 +85,7 @@ class Settings:
     compact_files: int = 64
     compact_least: int = 8
     names: LanguageModel | None = field(default_factory=LanguageModel.from_environment)
+    schedule: str = field(default_factory=lambda: os.environ.get("LAKE_SCHEDULE", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from cronsim import CronSim, CronSimError
 from jobs.runner.registry import JOBS, known
 from lake.errors import UsageError
 from lake.rules.document import read_document
+from lake.settings import Settings
 
 
 class Schedule:
@@ -39,6 +40,16 @@ class Schedule:
 def usual() -> dict[str, str]:
     """The expressions of the jobs that have a usual time."""
     return {name: job.cron for name, job in JOBS.items() if job.cron}
+
+
+def in_force(settings: Settings, file: tuple[str, str] | None = None) -> Schedule:
+    """The schedule of a daemon: usual times, changed by the settings, or by a file (text, name) in their place.
+
+    Raises:
+        DocumentError, UsageError: what changes them is no schedule.
+    """
+    text, source = file or (settings.schedule, "LAKE_SCHEDULE")
+    return Schedule(read_schedule(text, source) if text.strip() else usual())
 
 
 def read_schedule(text: str, source: str) -> dict[str, str]:

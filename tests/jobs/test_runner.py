@@ -17,7 +17,7 @@ from jobs.runner.logs import Log
 from jobs.runner.metrics import JobMetrics
 from jobs.runner.registry import JOBS, Known, make
 from jobs.runner.run import JOB_RUN, Options, Runner, StoppedError, for_cron
-from jobs.runner.schedule import Schedule, read_schedule, usual
+from jobs.runner.schedule import Schedule, in_force, read_schedule, usual
 from jobs.runner.stopping import Stop, stop_signals
 from jobs.runner.work import Item, Plan
 from lake.api import Lake
@@ -25,6 +25,7 @@ from lake.errors import DocumentError, IntegrityError, LeaseHeldError, LeaseLost
 from lake.gateway.doctor import DAMAGE, Doctor
 from lake.sealed.catalog.leases import Leases
 from lake.sealed.catalog.tables import job_items, job_runs
+from lake.settings import Settings
 from tests.jobs.runner_jobs import Tally, tallied
 from tests.world import NOW, World, child, finished
 
@@ -226,6 +227,19 @@ def test_schedules_are_checked() -> None:
     for crons in ({"sweep": "often"}, {"swoop": "5 * * * *"}):
         with pytest.raises(UsageError):
             Schedule(crons)
+
+
+def test_the_settings_say_when_jobs_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Usual times, changed by the settings; a file takes the settings' place; what is no schedule is refused."""
+    monkeypatch.delenv("LAKE_SCHEDULE", raising=False)
+    assert in_force(Settings()).crons == usual()
+    monkeypatch.setenv("LAKE_SCHEDULE", '{sweep: "5 * * * *", scrub: "off"}')
+    expected = {name: cron for name, cron in usual().items() if name != "scrub"} | {"sweep": "5 * * * *"}
+    assert in_force(Settings()).crons == expected
+    assert in_force(Settings(), ("sweep: 6 * * * *", "jobs.yaml")).crons == usual() | {"sweep": "6 * * * *"}
+    monkeypatch.setenv("LAKE_SCHEDULE", "{sweep: sometimes}")
+    with pytest.raises(DocumentError, match="LAKE_SCHEDULE"):
+        in_force(Settings())
 
 
 class Time:
