@@ -64,7 +64,7 @@ def register(commands: Any) -> None:
     daemon.add_argument(
         "--schedule",
         metavar="FILE",
-        help="YAML: cron expressions (UTC) by job, 'off' for never (default: the setting LAKE_SCHEDULE; without it usual times)",
+        help="YAML: cron expressions (UTC) by job, 'off' for never (default: LAKE_SCHEDULE, or usual times)",
     )
     daemon.add_argument("--metrics", metavar="HOST:PORT", help="health and metrics over plain HTTP (default: none)")
     daemon.set_defaults(run=_daemon)
