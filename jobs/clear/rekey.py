@@ -8,26 +8,18 @@ command goes on. Replaced objects stay for queries under way, until 'lake jobs s
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.clear.exchange import partitions_of
-from jobs.clear.reencrypt import reencrypt, ref
-from keys.broker import LandingKeys
-from keys.errors import KeyOperationError, OutdatedPlanError
+from jobs.clear.exchange import Page
+from jobs.clear.rekey_files import Rewriting
 from keys.operations.journal import Journal, Operation, exclusive
-from keys.receipts import REKEY_INTENT
-from lake.clear.reading.plan import FileToRead
-from lake.errors import LakeError, StaleKeysError
+from lake.errors import LakeError
 from lake.gateway.home import Home
-from lake.gateway.kek_rotation import dek_request
 from lake.gateway.places import key_folder
 from lake.gateway.recorder import Actor
-from lake.gateway.release import release
-from lake.rules.model import DataFile
 from lake.sealed.audit import entries
 from lake.sealed.catalog.leases import Lease, Leases, holder_of
 from lake.sealed.catalog.upkeep import FileScope
@@ -37,10 +29,7 @@ PAGE_FILES = 64
 PAGE_BYTES = 64 * 1024 * 1024
 LEASE_SECONDS = 600
 """For one page. On this host a lock excludes a second run, and the lease those of other hosts."""
-TRIES = 5
-"""How often a page is read anew because keys or files changed under it."""
 
-Page = Sequence[tuple[DataFile, int]]
 Progress = Callable[[int], None]
 
 
@@ -129,91 +118,11 @@ class Rekey:
 
     def _replace(self, operation: Operation, scope: FileScope, after: str, page: Page) -> Page:
         """Replace a page; gives what was replaced, which is less if files went or keys changed meanwhile."""
-        for attempt in range(TRIES):
-            written: list[str] = []
-            try:
-                if self._write(operation, page, written):
-                    return page
-            except (OutdatedPlanError, StaleKeysError):
-                if attempt == TRIES - 1:
-                    self._remove(written)
-                    raise
-            except BaseException:
-                self._remove(written)
-                raise
-            self._remove(written)
-            page = self._page(scope, after)
-            if not page:
-                return []
-        raise KeyOperationError("files change too often", hint="run the command again")
-
-    def _write(self, operation: Operation, page: Page, written: list[str]) -> bool:
-        if self._lease is not None:
-            self._leases.renew(self._lease, LEASE_SECONDS)
-        intent = self._home.recorder.record(
-            REKEY_INTENT,
-            self._actor,
-            {"operation": operation.id, "scope": {"partitions": partitions_of(page), "files": len(page)}},
-        )
-        sys.audit("lake.step", "rekey.intended")
-        deks = release(self._home, intent, [dek_request(file) for file, _ in page])
-        sys.audit("lake.step", "rekey.keys-released")
-        keys = self._home.broker.landing_keys({ref(file) for file, _ in page})
-        new = self._written(page, deks, keys, written)
-        self._home.objects.settle([file.object_key for file in new])
-        sys.audit("lake.step", "rekey.objects-durable")
-        pairs = [(old.file_id, file) for (old, _), file in zip(page, new, strict=True)]
-        head = self._home.upkeep.replace(pairs, key_epoch=keys.epoch, lease=self._lease)
-        if head is None:
-            return False
-        written.clear()
-        sys.audit("lake.step", "rekey.replaced")
-        self._home.advance(head)
-        self._home.recorder.record(
-            entries.REKEY_OUTCOME,
-            self._actor,
-            {"ref": intent.index, "files": len(page), "rows": sum(file.rows for file, _ in page), "seq": head.seq},
-        )
-        sys.audit("lake.step", "rekey.recorded")
-        return True
-
-    def _written(self, page: Page, deks: Sequence[bytes], keys: LandingKeys, written: list[str]) -> list[DataFile]:
-        location = self._home.objects.location()
-
-        def store(name: str, content: memoryview) -> None:
-            written.append(name)
-            self._home.objects.put(name, content)
-
-        def write(item: tuple[tuple[DataFile, int], bytes]) -> DataFile:
-            (file, number), dek = item
-            partition = ref(file)
-            source = FileToRead(
-                file_id=file.file_id,
-                object_key=file.object_key,
-                format=file.format,
-                format_version=file.format_version,
-                length=file.length,
-                rows=file.rows,
-                number=number,
-                label=None,
-                sensitivity=partition.sensitivity,
-                dek=dek,
-                aad_prefix=self._home.broker.aad_prefix(partition, file.file_id),
-            )
-            made = reencrypt(file, source, location, keys(partition), store)
-            sys.audit("lake.step", "rekey.object-written")
-            return made
-
-        with ThreadPoolExecutor(self._home.writers, thread_name_prefix="rekey") as pool:
-            return list(pool.map(write, zip(page, deks, strict=True)))
-
-    def _remove(self, written: Sequence[str]) -> None:
-        """Objects that no commit names; what cannot be removed now is an orphan that the sweep finds."""
-        with suppress(LakeError):
-            # A commit whose answer was lost may have been made.
-            written = self._home.catalog.unnamed(written)
-            for name in written:
-                self._home.objects.delete(name)
+        lease = self._lease
+        if lease is not None:
+            self._leases.renew(lease, LEASE_SECONDS)
+        rewriting = Rewriting(self._home, self._actor, operation.id, lease)
+        return rewriting.replace(page, lambda: self._page(scope, after))
 
 
 def document(scope: FileScope) -> dict[str, Any]:

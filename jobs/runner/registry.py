@@ -35,6 +35,7 @@ class Known:
 
 JOBS: Mapping[str, Known] = {
     "compact": Known("jobs.clear.compact:Compact", "merge small files of a partition", "27 1 * * *"),
+    "rekey": Known("jobs.clear.rekey_job:RekeyJob", "write data anew under fresh DEKs: see 'lake keys rekey'"),
     "scrub": Known("jobs.clear.scrub:ScrubFiles", "check every object, row, wrap and AEAD tag", "7 4 * * 0"),
     "scrub-objects": Known("jobs.sealed.scrub:ScrubObjects", "check every object and row; needs no key of data"),
     "rescan": Known("jobs.clear.rescan:Rescan", "look through landed texts with the newest filter rules"),

@@ -9,11 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.clear import rekey
+from jobs.clear import rekey, rekey_files
+from jobs.clear.reencrypt import ref
+from jobs.clear.rekey_files import Rewriting
 from jobs.sealed import sweep
 from keys.errors import EmployeeErasedError, KeyIntegrityError, KeyOperationError, KeysError
 from keys.operations import rotate_keks
-from keys.operations.journal import Operation
 from keys.receipts import REKEY_INTENT
 from lake.api import Lake
 from lake.errors import IntegrityError
@@ -238,7 +239,7 @@ class Between:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
         self.acted = 0
-        real = rekey.release
+        real = rekey_files.release
 
         def released(*arguments: object) -> list[bytes]:
             deks = real(*arguments)  # type: ignore[arg-type]
@@ -247,7 +248,7 @@ class Between:
                 act()
             return deks
 
-        monkeypatch.setattr(rekey, "release", released)
+        monkeypatch.setattr(rekey_files, "release", released)
 
 
 def test_keys_that_are_rotated_meanwhile_are_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +274,7 @@ def test_who_is_shredded_meanwhile_is_left_out(
         assert between.acted
         assert gone.id not in {file.partition.subject for file in files(lake).values()}
         with pytest.raises(EmployeeErasedError):
-            lake.home.broker.landing_keys([rekey.ref(replace_subject(files(lake), gone.id))])
+            lake.home.broker.landing_keys([ref(replace_subject(files(lake), gone.id))])
     assert same_rows(world.rows(), [one for one in EXPECTED if one["employee"] != ADA])
 
 
@@ -287,9 +288,9 @@ def test_a_file_that_is_replaced_meanwhile_is_not_replaced_twice(world: World, m
     """Of two that replace a file one wins, and the other drops what it wrote."""
     with world.open() as lake, world.open() as other:
         bens = FileScope(numbers(lake, BEN))
-        between = Between(monkeypatch, lambda: rekey.Rekey(other.home, other.actor)._write(aside, theirs, []))
+        aside = Rewriting(other.home, other.actor, "0" * 32, None)
+        between = Between(monkeypatch, lambda: aside.replace(theirs, list))
         theirs = other.home.upkeep.page(bens, "", FILES)
-        aside = Operation("0" * 32, rekey.VERB, {}, "files", {}, 0, 0, done=False)
         operation = rekey.Rekey(lake.home, lake.actor).run(FileScope())
         assert between.acted
         assert operation.detail["files"] == FILES - len(theirs)
