@@ -1,4 +1,4 @@
-"""Any order of landing, reading, compacting, rotating, holding and purging, with a kill at any step: what is left?
+"""Any order of landing, reading, other jobs, rotating, holding and purging, with a kill at any step: what is left?
 
 Exactly the rows that rules and holds keep, each once; no wrap saved before opens what was purged; and the certificate's
 counts are those of an oracle, which knows rows and rules and nothing of files or keys.
@@ -27,15 +27,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs.clear import rekey
-from jobs.clear.compact import Compact
+from jobs.runner import registry
+from jobs.runner.journal import DONE
 from jobs.runner.run import Runner
 from lake.gateway.holds import HoldDesk
 from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.keyplans import KeyScope
 from lake.gateway.retention import RetentionDesk
 from lake.rules.hold import Hold, HoldScope
-from lake.sealed.catalog.upkeep import FileScope
 from tests import world as w
 from tests.jobs import purging
 from tests.jobs.purging import approve, certified, files, job, opens, saved
@@ -61,6 +60,19 @@ now = datetime.fromisoformat(sys.argv[5]).replace(tzinfo=UTC)
 with world.open(clock=lambda: now) as lake:
     sys.addaudithook(hook)
     Runner(lake.home).run(job(lake))
+"""
+UPKEEP = {"compact": {}, "rekey": {"all": "yes"}, "rescan": {}, "scrub": {}, "sweep": {"grace-hours": "0"}}
+JOB_STEPS = ("job.begun", "job.item-done", "job.item-closed", "job.finished", *(f"{name}.replaced" for name in UPKEEP))
+JOB = """
+from datetime import UTC, datetime
+from jobs.runner.registry import make
+from jobs.runner.run import Runner
+from tests.jobs.test_purge_machine import UPKEEP
+
+now = datetime.fromisoformat(sys.argv[5]).replace(tzinfo=UTC)
+with world.open(clock=lambda: now) as lake:
+    sys.addaudithook(hook)
+    Runner(lake.home).run(make(sys.argv[6], lake.home, lake.actor, UPKEEP[sys.argv[6]]))
 """
 FIRST = [w.row(w.DORA, START, "judge", note="first", n=0)]
 _template: list[World] = []
@@ -188,16 +200,25 @@ class Machine(RuleBasedStateMachine):
                 HoldDesk(lake.home).release(by, gone.id, "the claim was settled")
 
     @precondition(lambda self: self.pending is None)
-    @rule(which=st.sampled_from(("compact", "rotate", "rekey")))
-    def upkeep(self, which: str) -> None:
-        """Other work on the same files and keys."""
+    @rule(
+        name=st.sampled_from(sorted(UPKEEP)), kill=st.none() | st.tuples(st.sampled_from(JOB_STEPS), st.integers(1, 2))
+    )
+    def upkeep(self, name: str, kill: tuple[str, int] | None) -> None:
+        """Other work on the same files; killed on the way, it goes on."""
+        if kill is not None:
+            code, _, error = finished(child(self.world, JOB, kill[0], kill[1], self.now.isoformat(), name))
+            assert code in {0, -signal.SIGKILL}, error
         with self.open() as lake:
-            if which == "compact":
-                Runner(lake.home).run(Compact(lake.home, lake.actor))
-            elif which == "rotate":
-                KeyKeeping(lake.home, lake.actor).rotate_keks(KeyScope())
-            else:
-                rekey.Rekey(lake.home, lake.actor).run(FileScope())
+            run = Runner(lake.home).run(registry.make(name, lake.home, lake.actor, UPKEEP[name]))
+        assert run.state == DONE
+        assert not run.counts.get("damaged")
+
+    @precondition(lambda self: self.pending is None)
+    @rule()
+    def rotate(self) -> None:
+        """The KEKs get new versions."""
+        with self.open() as lake:
+            KeyKeeping(lake.home, lake.actor).rotate_keks(KeyScope())
 
     @precondition(lambda self: self.pending is None)
     @rule(kill=st.none() | st.tuples(st.sampled_from(STEPS), st.integers(1, 2)))
