@@ -179,6 +179,12 @@ class StaleKeysError(UnavailableError):
     code = "stale_keys"
 
 
+class FilesChangedError(UnavailableError):
+    """Files of a query were purged or replaced while it ran. Asked again, it reads what there is now."""
+
+    code = "files_changed"
+
+
 class AuditUnavailableError(UnavailableError):
     """The audit log cannot record, so nothing may be read or changed."""
 

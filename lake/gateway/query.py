@@ -236,8 +236,9 @@ class QueryGateway:
                 running = session.run(admission.sql, slices, request.parameters, sandbox, admission.plain)
         except LakeError as error:
             # The engine may have read rows before it failed, and that it failed says something about them.
-            watch[0].record("error", slices, 0, 0, error=error)
-            raise
+            known = watch[0].explained(error, slices)
+            watch[0].record("error", slices, 0, 0, error=known)
+            raise known from None
         stream = QueryStream(running, slices, watch, limits=limits, release_bytes=settings.release_bytes)
         stream.cancellation = request.cancellation
         return stream

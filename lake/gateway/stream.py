@@ -11,7 +11,7 @@ import pyarrow as pa
 from keys.errors import KeysError
 from lake.clear.reading.slice import Slice
 from lake.clear.sandbox.answers import Running
-from lake.errors import LakeError, LimitExceededError
+from lake.errors import FilesChangedError, IntegrityError, LakeError, LimitExceededError
 from lake.gateway.cancellation import Cancellation
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor, Recorded
@@ -60,6 +60,14 @@ class Outcome:
         self._home.recorder.record(entries.OUTCOME, self._actor, fields)
         self._part += 1
         self.closed = self.closed or final
+
+    def explained(self, error: LakeError | KeysError, slices: Mapping[str, Slice]) -> LakeError | KeysError:
+        """The error, or that files of the query went while it ran: then what is missing is no damage."""
+        if type(error) is IntegrityError:
+            names = [name for source in slices.values() for name in source.files()]
+            if len(self._home.upkeep.live(names)) < len(names):
+                return FilesChangedError("files of this query were purged or replaced while it ran", hint="ask again")
+        return error
 
     def anchor(self) -> None:
         """Make a log without this entry noticeable."""
@@ -150,9 +158,10 @@ class QueryStream:
                     size = 0
             yield self._released(part, size, final=True)
         except (LakeError, KeysError) as error:
+            known = self._outcome.explained(error, self._slices)
             if not self._outcome.closed:
-                self._outcome.record("error", self._slices, 0, 0, error=error)
-            raise
+                self._outcome.record("error", self._slices, 0, 0, error=known)
+            raise known from None
         finally:
             self._end()
 

@@ -85,6 +85,10 @@ class Slice:
         fields.append(pa.field(SUBJECT_COLUMN, pa.int32()))
         return pa.schema(fields)
 
+    def files(self) -> list[str]:
+        """Ids of the files that it may read."""
+        return [file.file_id for file in self._plan.files]
+
     def touched_so_far(self) -> dict[int, tuple[int, frozenset[int]]]:
         """Rows and employee numbers by sensitivity, of what has left the slice; a scan may go on meanwhile."""
         with self._lock:
