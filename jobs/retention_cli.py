@@ -6,18 +6,20 @@ Who approves and who executes is the operating system's user of this process, wh
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import run_cli
 from lake.cli import arguments as args
-from lake.cli.break_glass import person
 from lake.cli.output import emit, private_file
 from lake.errors import UsageError
+from lake.person import person
 
 if TYPE_CHECKING:
     from jobs.clear.retention.execute import RetentionJob
     from lake.api import Lake
+    from lake.gateway.erased import Erased
 
 HASH = "sha256:0a1b…"
 
@@ -100,6 +102,10 @@ def _register_shred(commands: Any) -> None:
     shred.add_argument(
         "--opted-out", action="store_true", help="everybody who opted out of collection ('lake opt-out')"
     )
+    shred.add_argument(
+        "--later", action="store_true", help="only remember these employees: --waiting does them all, with one rekeying"
+    )
+    shred.add_argument("--waiting", action="store_true", help="everybody who was remembered with --later")
     shred.add_argument("--backup", metavar="DIR", help="where the key backup goes that must open first")
     shred.add_argument(
         "--copies-kept", type=int, metavar="DAYS", help="for how long copies of key service and database are kept"
@@ -117,11 +123,17 @@ def _register_shred(commands: Any) -> None:
 def _shred(arguments: argparse.Namespace) -> int:
     from jobs.runner.journal import RunJournal  # noqa: PLC0415
     from jobs.sealed.retention.shred import ShredJob, opted_out  # noqa: PLC0415
+    from lake.gateway.erased import Erased  # noqa: PLC0415
 
     with args.open_lake(arguments) as lake:
+        erased = Erased(lake.home)
         employees = {*arguments.employee, *(opted_out(lake.home) if arguments.opted_out else ())}
-        if arguments.opted_out and not employees and RunJournal(lake.home).unfinished(ShredJob.name) is None:
-            emit({"employees": 0, "changed": False}, "nobody who opted out has rows", as_json=arguments.json)
+        if arguments.later:
+            return _later(arguments, erased, sorted(employees))
+        employees |= set(erased.asked() if arguments.waiting else ())
+        none = not employees and RunJournal(lake.home).unfinished(ShredJob.name) is None
+        if none and (arguments.opted_out or arguments.waiting):
+            emit({"employees": 0, "changed": False}, "nobody whom that means has rows", as_json=arguments.json)
             return 0
         backup = Path(arguments.backup) if arguments.backup else None
         job = ShredJob(
@@ -133,6 +145,18 @@ def _shred(arguments: argparse.Namespace) -> int:
             by=person(),
         )
         return run_cli.run_job(arguments, lake, job)
+
+
+def _later(arguments: argparse.Namespace, erased: Erased, employees: Sequence[str]) -> int:
+    if arguments.waiting or not employees:
+        raise UsageError("--later takes whom to remember", hint="--employee or --opted-out")
+    new = erased.ask(person(), employees) if arguments.yes else []
+    waiting = len(erased.asked())
+    text = f"{len(new)} more are to be shredded, {waiting} in all: 'lake jobs shred --waiting' does it"
+    if not arguments.yes:
+        text = f"{waiting} wait to be shredded; nothing was changed, --yes adds these {len(employees)}"
+    emit({"waiting": waiting, "changed": bool(new)}, text, as_json=arguments.json)
+    return 0
 
 
 def _admit(arguments: argparse.Namespace) -> int:

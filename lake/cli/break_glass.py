@@ -6,8 +6,6 @@ Who asks and who approves is the operating system's user of this process, whatev
 from __future__ import annotations
 
 import argparse
-import os
-import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +15,7 @@ from lake.cli import arguments as args
 from lake.cli.output import emit, table
 from lake.clock import timestamp
 from lake.errors import UsageError
+from lake.person import person
 
 if TYPE_CHECKING:
     from lake.api import Lake
@@ -60,14 +59,6 @@ def register(subparsers: args.Subparsers) -> None:
     )
     shown.add_argument("--active", action="store_true", help="only what is in force; exit code 1 if something is")
     shown.set_defaults(run=show)
-
-
-def person() -> str:
-    """The operating system's user by its number: LOGNAME and the like can be set by anyone."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid-{os.getuid()}"
 
 
 def request(arguments: argparse.Namespace, by: str | None = None) -> int:

@@ -10,10 +10,10 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from lake.cli import arguments as args
-from lake.cli.break_glass import person
 from lake.cli.output import emit, table
 from lake.clock import timestamp
 from lake.errors import UsageError
+from lake.person import person
 
 if TYPE_CHECKING:
     from lake.api import Lake

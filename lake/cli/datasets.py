@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from lake.cli import arguments as args
-from lake.cli.break_glass import person
 from lake.cli.output import emit, table
+from lake.person import person
 
 
 def register(subparsers: args.Subparsers) -> None:

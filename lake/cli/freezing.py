@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lake.cli import arguments as args
-from lake.cli.break_glass import person
 from lake.cli.collection import told
+from lake.person import person
 
 if TYPE_CHECKING:
     from lake.gateway.collection.freezing import Freezing

@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from lake.cli import arguments as args
-from lake.cli.break_glass import person
 from lake.cli.output import emit, table
 from lake.errors import UsageError
+from lake.person import person
 
 if TYPE_CHECKING:
     from lake.api import Lake

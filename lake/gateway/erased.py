@@ -21,8 +21,8 @@ from lake.sealed.catalog.leases import Lease
 from lake.sealed.catalog.rows import microseconds
 
 ENTRY = "directory"
-"""Followed by what happened: ``directory.erase`` or ``directory.admit``."""
-ERASE, ADMIT = "erase", "admit"
+"""Followed by what happened: ``directory.ask``, ``directory.erase`` or ``directory.admit``."""
+ASK, ERASE, ADMIT = "ask", "erase", "admit"
 
 
 class Erased:
@@ -42,6 +42,30 @@ class Erased:
                 elif event.kind == ADMIT:
                     found -= {bytes.fromhex(tag) for tag in event.document["tags"]}
         return found
+
+    def asked(self) -> list[str]:
+        """Ids of the employees for whom somebody has asked to be shredded, and who have not been since."""
+        waiting: set[bytes] = set()
+        with self._home.catalog.database.reading() as connection:
+            for event in self._ledger.events(connection).events:
+                if event.kind in {ASK, ERASE}:
+                    named = {bytes.fromhex(tag) for tag in event.document["tags"]}
+                    waiting = waiting | named if event.kind == ASK else waiting - named
+        found = self._home.catalog.find_employees(waiting)
+        return sorted(self._home.directory.names([subject.number for subject in found.values()]).values())
+
+    def ask(self, by: str, employees: Collection[str]) -> list[str]:
+        """Remember that employees are to be shredded, with all others who wait; gives those that did not wait yet.
+
+        Raises:
+            UsageError: one is not known to the lake.
+        """
+        if self._home.directory.find(employees).keys() != set(employees):
+            raise UsageError("an employee who is named is not known to the lake", hint="check the ids")
+        new = sorted(set(employees) - set(self.asked()))
+        if new:
+            self._add(ASK, by, {self._home.control.lookup_tag(employee) for employee in new})
+        return new
 
     def refuse(self, tags: Collection[bytes]) -> None:
         """Refuse to enter one of them.

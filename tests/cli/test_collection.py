@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from lake.cli import break_glass, collection, freezing
+from lake.cli import collection, freezing
 from lake.cli.main import build_parser
 from lake.clock import utc_now
 from lake.errors import LakeError
 from lake.gateway.collection.service import Collection
+from lake.person import person
 from tests.cli.conftest import Ran, Shell
 from tests.world import ADA
 
-OWN = break_glass.person()
+OWN = person()
 REASON = "works council, ticket 4711"
 RUNS = {
     "pause": collection.pause,

@@ -88,6 +88,13 @@ def test_from_a_plan_to_a_certificate(place: Path, run: Run, capsys: pytest.Capt
     assert (code, done["counts"]["employees"], done["counts"]["entries"]) == (0, 1, 1)
     code, certificate = run("jobs", "certify", "--certificate", str(place / "shred.note"))
     assert (code, certificate["kind"]) == (0, "shred")
+    assert run("jobs", "shred", "--waiting")[1] == {"employees": 0, "changed": False}
+    assert run("jobs", "shred", "--later")[0] == 2
+    later = ("jobs", "shred", "--employee", w.BEN, "--later")
+    assert run(*later)[1] == {"waiting": 0, "changed": False}
+    assert run(*later, "--yes")[1] == run(*later, "--yes")[1] | {"changed": True} == {"waiting": 1, "changed": True}
+    code, planned = run("jobs", "shred", "--waiting", "--backup", str(place / "backup"))
+    assert (code, planned["changed"], planned["facts"]["employees"]) == (0, False, 1)
     assert run("jobs", "admit", "--employee", w.BEN, "--yes")[0] == 2
     assert run("jobs", "admit", "--employee", w.ADA, "--yes")[1] == {"erased": True, "changed": True}
     code, runs = run("jobs", "status")

@@ -206,6 +206,32 @@ def test_nothing_is_certified_while_a_way_is_left(world: World, tmp_path: Path) 
         certified(world)
 
 
+def test_who_waits_goes_with_the_others(world: World, tmp_path: Path) -> None:
+    """Asked for one after another, shredded together: one rekeying of the buckets, and nobody waits any more."""
+    with world.open() as lake:
+        erased = Erased(lake.home)
+        assert erased.asked() == []
+        assert erased.ask("hr", [ADA]) == [ADA]
+        assert erased.ask("hr", [ADA, BEN]) == [BEN]
+        with pytest.raises(UsageError, match="not known"):
+            erased.ask("hr", [CLEO, "nobody"])
+    assert same_rows(world.rows(), landed(known_rows()))
+    with world.open() as lake:
+        erased = Erased(lake.home)
+        assert erased.asked() == sorted([ADA, BEN])
+        done = Runner(lake.home).run(
+            ShredJob(lake.home, lake.actor, employees=erased.asked(), backup=tmp_path / "backup")
+        )
+        assert done.counts["employees"] == 2
+        assert erased.asked() == []
+        begun = [one for one in world.entries("key.operation") if (one["verb"], one["step"]) == ("shred", "begin")]
+        assert len(begun) == 1
+        # Who is hired again does not wait for anything.
+        erased.admit("hr", ADA)
+        lake.ingest("events", table([row(ADA, datetime(2026, 9, 1), "judge", note="x", n=1)]), batch_id="again")
+        assert erased.asked() == []
+
+
 def test_an_opt_out_is_a_plan_to_shred(world: World, tmp_path: Path) -> None:
     """Who opted out and has rows is planned for; who is paused, or was shredded since, is not."""
     with world.open() as lake:

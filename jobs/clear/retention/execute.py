@@ -36,7 +36,6 @@ from keys.operations import rotate_keks
 from keys.operations.journal import exclusive
 from keys.refs import KeyState
 from keys.rows import KekName, KekRow
-from lake.cli.break_glass import person
 from lake.clock import parse_timestamp
 from lake.errors import ObjectRetainedError, UnavailableError, UsageError
 from lake.gateway.holds import HoldDesk
@@ -45,6 +44,7 @@ from lake.gateway.kek_rotation import dek_request, sweep_deks
 from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.recorder import Actor
 from lake.gateway.retention import RetentionDesk
+from lake.person import person
 from lake.rules.model import DataFile
 from lake.sealed.catalog.rows import moment
 

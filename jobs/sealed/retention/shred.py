@@ -15,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobs.runner.work import Counts, Item, Job, Plan, Run, Step
-from lake.cli.break_glass import person
 from lake.errors import DeniedError, ObjectRetainedError, UsageError
 from lake.gateway.collection.devices import Devices
 from lake.gateway.collection.halts import Halts
@@ -24,6 +23,7 @@ from lake.gateway.holds import HoldDesk
 from lake.gateway.home import Home
 from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.recorder import Actor
+from lake.person import person
 from lake.rules.hold import Spared
 from lake.sealed.catalog.tables import files
 
