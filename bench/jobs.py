@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from bench import jobs_memory, jobs_purge
 from bench.measure import BenchError, Scale, check_equal, interleaved, timed
+from bench.phases import phases, shares
 from bench.world import ALL, DATASET, connect, make_lake, open_lake, rows_of
 from jobs.clear.compact import Compact
 from jobs.clear.scrub import ScrubFiles
@@ -59,6 +58,9 @@ def measure(scale: Scale, folder: Path) -> dict[str, Any]:
         name: {"before": taken, "after": later[name], "speedup": taken / later[name]}
         for name, taken in found["queries"].items()
     }
+    found["purge"] = jobs_purge.purges(scale, folder / "purges")
+    found["shred"] = jobs_purge.shreds(scale, folder / "shreds")
+    found["memory of compaction"] = jobs_memory.measure(scale, folder / "memory")
     return found
 
 
@@ -84,15 +86,14 @@ def _queries(path: Path, scale: Scale) -> tuple[dict[str, float], list[Any]]:
 
 
 def _compacted(lake: Lake) -> dict[str, Any]:
-    with _phases() as phases:
+    with phases(NAMES) as spent:
         (size, files), taken = timed(lambda: _whole(lake))
-    total = sum(phases.values()) or 1.0
     return {
         "seconds": taken,
         "files": files,
         "bytes": size,
         "MB per second": size / MB / taken,
-        "share of time": {name: spent / total for name, spent in sorted(phases.items())},
+        "share of time": shares(spent),
     }
 
 
@@ -121,18 +122,6 @@ def _run(lake: Lake, job: Job) -> Run:
     return done
 
 
-_watching: dict[str, Any] = {}
-
-
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "lake.step" and _watching:
-        now = time.perf_counter()
-        words = _watching["phases"]
-        if arguments[0] in NAMES:
-            words[NAMES[arguments[0]]] = words.get(NAMES[arguments[0]], 0.0) + now - _watching["last"]
-        _watching["last"] = now
-
-
 NAMES = {
     "compact.intended": "record",
     "compact.keys-released": "keys",
@@ -143,15 +132,3 @@ NAMES = {
     "job.item-closed": "journal",
 }
 """What a step of compaction ends."""
-
-
-@contextmanager
-def _phases() -> Iterator[dict[str, float]]:
-    """Seconds between the steps of compaction, by what was done. The hook cannot be taken away, and is silent later."""
-    sys.addaudithook(_hook)
-    phases: dict[str, float] = {}
-    _watching.update(phases=phases, last=time.perf_counter())
-    try:
-        yield phases
-    finally:
-        _watching.clear()

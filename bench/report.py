@@ -122,6 +122,23 @@ def _jobs(found: Mapping[str, Any]) -> Iterator[Table]:
     for name, share in merged["share of time"].items():
         table.add_row(f"of compaction: {name}", f"{share:.0%}", "")
     yield table
+    purge, shred = found["purge"], found["shred"]
+    title = f"purge of a month of {purge['employees']:,} employees, and shredding of one of them"
+    table = _table(title, "way", "seconds", "provider calls", "most of the time")
+    for way in ("keys destroyed", "files written anew"):
+        table.add_row(way, *_purge(purge[way]))
+    for people, taken in shred["employees"].items():
+        table.add_row(f"shredding one of {int(people):,}", *_purge(taken))
+    yield table
+    table = _table("peak memory of a compaction", "rows", "MiB")
+    for rows, peak in found["memory of compaction"]["peak_bytes"].items():
+        table.add_row(f"{int(rows):,}", f"{peak / 2**20:,.0f}")
+    yield table
+
+
+def _purge(taken: Mapping[str, Any]) -> tuple[str, str, str]:
+    name, share = max(taken["share of time"].items(), key=lambda one: one[1], default=("", 0.0))
+    return f"{taken['seconds']:.2f}", f"{taken['provider calls']:,}", f"{name} {share:.0%}"
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

@@ -30,12 +30,13 @@ SECTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], dict[str, Any], Path]:
+Made = tuple[subprocess.CompletedProcess[str], dict[str, Any], Path]
+
+
+def _made(place: Path, rows: int, *options: str) -> Made:
     """One run of the command: how it ended, what it wrote, and where its data were."""
-    place = tmp_path_factory.mktemp("bench")
     output = place / "made" / "result.json"
-    sizes = ["--rows", "20000", "--employees", "2", "--repeat", "1"]
+    sizes = ["--rows", str(rows), "--employees", "2", "--repeat", "1", *options]
     ended = subprocess.run(
         [sys.executable, "-m", "bench", *sizes, "--folder", str(place), "--output", str(output)],
         cwd=ROOT,
@@ -48,9 +49,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedP
     return ended, json.loads(output.read_text("utf-8")), place
 
 
-def test_every_section_has_its_figures(run: Any) -> None:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The questions alone: the other sections take minutes."""
+    return _made(tmp_path_factory.mktemp("bench"), 20_000, "--only", "query")
+
+
+@pytest.fixture(scope="module")
+def all_of_it(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Every section."""
+    return _made(tmp_path_factory.mktemp("bench"), 20_000)
+
+
+def test_the_questions_have_their_figures(run: Any) -> None:
+    """Both sides of each have positive seconds, and every section is one that the command knows."""
+    query = run[1]["results"]["query"]
+    assert len(query["everything"]["seconds"]) >= 9
+    assert set(query["filtered"]["seconds"]) < set(query["everything"]["seconds"])
+    assert all(figure > 0 and math.isfinite(figure) for figure in _figures(query))
+
+
+@pytest.mark.soak
+def test_every_section_has_its_figures(all_of_it: Any) -> None:
     """All sections are measured: both sides have positive seconds, and ratios are theirs."""
-    results = run[1]["results"]
+    results = all_of_it[1]["results"]
     assert list(results) == SECTIONS
     found = results["ingest"]["generated"]
     assert found["rows"] == 20_000
@@ -63,9 +85,10 @@ def test_every_section_has_its_figures(run: Any) -> None:
     assert all(figure > 0 and math.isfinite(figure) for figure in _figures(measured))
 
 
-def test_the_figures_of_a_gateway(run: Any) -> None:
+@pytest.mark.soak
+def test_the_figures_of_a_gateway(all_of_it: Any) -> None:
     """Questions, first rows and exports are measured on both sides, with and without kept slices."""
-    found = run[1]["results"]["gateway"]
+    found = all_of_it[1]["results"]["gateway"]
     for kept in ("keeps none", "keeps slices"):
         assert len(found[kept]["seconds"]) >= 16
         assert found[kept]["ratios"]["geometric mean"] > 0
@@ -73,9 +96,10 @@ def test_the_figures_of_a_gateway(run: Any) -> None:
         assert found[kept]["first row ms"]["lake"] > 0
 
 
-def test_the_figures_of_keys(run: Any) -> None:
+@pytest.mark.soak
+def test_the_figures_of_keys(all_of_it: Any) -> None:
     """Rotation, shredding and the keys of a query are measured; what must not depend on size or be asked is not."""
-    keys = run[1]["results"]["keys"]
+    keys = all_of_it[1]["results"]["keys"]
     assert len({roots["provider_calls"] for roots in keys["roots"].values()}) == 1
     few, many = keys["buckets"].values()
     assert (many["keks"], many["bucket_keys"]) == (10 * few["keks"], 1_024)
