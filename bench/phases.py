@@ -18,7 +18,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         found, names = _watching["found"], _watching["names"]
         if name := names.get(arguments[0]):
             found[name] = found.get(name, 0.0) + now - _watching["last"]
-        _watching["last"] = now
+            _watching["last"] = now
 
 
 @contextmanager

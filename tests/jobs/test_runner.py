@@ -118,13 +118,13 @@ def test_asked_to_stop_it_stops_between_items_and_goes_on(world: World) -> None:
 
 def test_signals_ask_once() -> None:
     """The first one asks, and what handled them before is there again."""
-    former = signal.getsignal(signal.SIGTERM)
+    former, interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with stop_signals() as stop:
         assert not stop()
         signal.raise_signal(signal.SIGTERM)
         assert stop()
         assert signal.getsignal(signal.SIGTERM) is former
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is interrupt
 
 
 def test_who_lost_the_lease_commits_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
