@@ -114,7 +114,7 @@ def _first_row(remote: Connection, embedded: Connection, repeat: int) -> dict[st
 
 def _export(remote: Connection, repeat: int, folder: Path) -> dict[str, float]:
     """Rows a second of an export, beside Flight servers that have the very same batches, or the rows in plaintext."""
-    (query,) = [one for one in QUERIES if one.export]
+    (query,) = [one for one in QUERIES if one.name == "export slice"]
     ask = _whole(remote, query)
     batches = ask()
     rows = sum(batch.num_rows for batch in batches)

@@ -81,6 +81,7 @@ QUERIES = (
         WHERE type IN ('mouse', 'window_focus')""",
         export=True,
     ),
+    Query("export five columns", """SELECT ts, type, x, y, app FROM {events}""", export=True),
 )
 
 FILTERED_QUERIES = tuple(query for query in QUERIES if query.name not in {"top 100", "sessions"})

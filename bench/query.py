@@ -1,10 +1,16 @@
-"""Questions through the gateway, beside DuckDB over the same rows in plaintext; every answer must be the same."""
+"""Questions to the lake, beside the same rows in plaintext and in DuckLake; every answer must be the same.
+
+The twin is the fair reference: the lake's own layout in plaintext, the files that a catalog leaves, footers cached.
+What pyarrow writes and a glob finds is what somebody without the lake would have.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,16 +19,22 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench import world
-from bench.measure import BenchError, Scale, check_equal, geometric_mean, interleaved, say
+from bench import arrow_only, ducklake, world
+from bench.measure import ROOT, BenchError, Scale, check_equal, child, geometric_mean, interleaved, say
+from bench.memory import peak_bytes
 from bench.plain import PlainFile, write_hive, write_twin
 from bench.queries import FILTERED_QUERIES, MASKED_VIEW, QUERIES, Query
 from lake.api import Connection
 from lake.clear.landing.content.tokens import TOKEN
+from lake.gateway.caller import Caller
 from lake.gateway.filtering import mask_tags
+from lake.gateway.service import GatewayService
+from lake.rules.model import Identity
 from lake.settings import Settings
 
-LAKE, FAIR, FOUND = "lake", "plain twin", "plain pyarrow"
+LAKE, KEPT, FAIR, FOUND = "lake", "lake, slices kept", "plain twin", "plain pyarrow"
+"""Ours with nothing kept, ours behind a gateway that keeps slices; what protection costs; what a user would have."""
+ARROW, DUCKLAKE = "pyarrow dataset", "DuckLake encrypted"
 HIVE = "hive_partitioning = true, hive_types = {'employee': VARCHAR, 'sensitivity': TINYINT, 'month': VARCHAR}"
 BATCH_ROWS = 122_880
 
@@ -45,16 +57,23 @@ class Store:
     found: Path
 
 
-def measure(scale: Scale, folder: Path) -> dict[str, Any]:
-    """Seconds and ratios of every question, for a role that sees everything and one that does not."""
+def measure(scale: Scale, folder: Path, *, with_ducklake: bool = True) -> dict[str, Any]:
+    """Seconds and ratios of every question, for a role that sees everything and one that does not; peaks of memory."""
     say("  writing the rows three times")
     store = prepare(scale, folder)
+    lake_of_ducks = _ducklake(store, folder, scale) if with_ducklake else None
     try:
-        everything = _role(world.ALL, QUERIES, store, (FAIR, FOUND), scale)
-        filtered = _role(world.FILTERED, FILTERED_QUERIES, store, (FAIR,), scale)
+        everything = _role(world.ALL, QUERIES, store, scale, lake_of_ducks)
+        filtered = _role(world.FILTERED, FILTERED_QUERIES, store, scale, None)
+        peaks = {side: _peak(side, store, scale) for side in (LAKE, FAIR, FOUND, ARROW)}
+        if lake_of_ducks is not None:
+            peaks[DUCKLAKE] = lake_of_ducks.peak_bytes()
     finally:
+        if lake_of_ducks is not None:
+            lake_of_ducks.close()
         shutil.rmtree(folder)
-    return {"rows": scale.rows, "files": len(store.twin), world.ALL: everything, world.FILTERED: filtered}
+    sizes = {"rows": scale.rows, "files": len(store.twin)}
+    return {**sizes, world.ALL: everything, world.FILTERED: filtered, "peak_bytes": peaks}
 
 
 def prepare(scale: Scale, folder: Path) -> Store:
@@ -75,25 +94,69 @@ def prepare(scale: Scale, folder: Path) -> Store:
     return Store(store, twin, folder / "found")
 
 
-def _role(role: str, queries: Sequence[Query], store: Store, plain: Sequence[str], scale: Scale) -> dict[str, Any]:
+def _role(
+    role: str, queries: Sequence[Query], store: Store, scale: Scale, lake_of_ducks: ducklake.Asked | None
+) -> dict[str, Any]:
     """All questions of one role; one connection of each side stays open throughout."""
     seconds: dict[str, dict[str, float]] = {}
-    with world.connect(store.lake, role, scale.threads) as gateway, duckdb.connect() as engine:
-        engine.execute(f"SET threads = {scale.threads}")
+    rows: dict[str, int] = {}
+    plain = (FAIR, FOUND) if role == world.ALL else (FAIR,)
+    with (
+        world.connect(store.lake, role, scale.threads) as gateway,
+        world.service(store.lake, scale.threads) as service,
+        _engine(scale, cached=True) as fair,
+        _engine(scale, cached=False) as found,
+    ):
         for query in queries:
             say(f"  {role}: {query.name}")
-            sides = {LAKE: through_gateway(gateway, query)}
-            for number, side in enumerate(plain):
-                sides[side] = through_duckdb(engine, query, view(store, side, query, role), f"events_{number}")
+            sides = {LAKE: through_gateway(gateway, query), KEPT: through_service(service, role, query)}
+            for side in plain:
+                engine = fair if side == FAIR else found
+                sides[side] = through_duckdb(engine, query, view(store, side, query, role), "events")
+            if role == world.ALL:
+                sides[ARROW] = through_arrow(store, query)
             same_answers(query, sides)
-            seconds[query.name] = interleaved(sides, scale.repeat, warm=False)
-    return {"seconds": seconds, "ratios": {side: ratios(seconds, side) for side in plain}}
+            rows[query.name] = answer(sides[LAKE]()).rows
+            timed: dict[str, Callable[[], object]] = dict(sides)
+            if lake_of_ducks is not None:
+                timed[DUCKLAKE] = _asked(lake_of_ducks, query, store, sides[LAKE])
+            seconds[query.name] = interleaved(timed, scale.repeat, warm=False)
+    others = [side for side in next(iter(seconds.values())) if side not in {LAKE, KEPT}]
+    return {
+        "seconds": seconds,
+        "rows": rows,
+        "ratios": {side: ratios(seconds, side) for side in others},
+        "kept ratios": {side: ratios(seconds, side, KEPT) for side in others},
+    }
+
+
+@contextmanager
+def _engine(scale: Scale, *, cached: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as engine:
+        engine.execute(f"SET threads = {scale.threads}")
+        if cached:
+            engine.execute("SET parquet_metadata_cache = true")
+        yield engine
 
 
 def through_gateway(gateway: Connection, query: Query) -> Callable[[], list[pa.RecordBatch]]:
     """The question to the lake, taken whole as Arrow."""
     sql = query.over(world.DATASET)
     return lambda: list(gateway.sql(sql).batches())
+
+
+def through_service(service: GatewayService, role: str, query: Query) -> Callable[[], list[pa.RecordBatch]]:
+    """The same through what is behind a gateway's door: sandboxes, and slices that are kept between questions."""
+    caller, sql = Caller(Identity(world.USERS[role]), world.PURPOSE), query.over(world.DATASET)
+
+    def ask() -> list[pa.RecordBatch]:
+        stream = service.run(caller, sql)
+        try:
+            return list(stream)
+        finally:
+            stream.close()
+
+    return ask
 
 
 def through_duckdb(
@@ -103,6 +166,67 @@ def through_duckdb(
     engine.execute(f"CREATE OR REPLACE VIEW {name} AS {source}").fetchall()
     sql = query.over(name)
     return lambda: list(engine.sql(sql).to_arrow_reader(BATCH_ROWS))
+
+
+def through_arrow(store: Store, query: Query) -> Callable[[], list[pa.RecordBatch]]:
+    """The question to pyarrow's dataset over the twin's files, as a catalog prunes them."""
+    files = [str(file.path) for file in pruned(store.twin, query)]
+    first, last = (moment.isoformat() for moment in query.window) if query.window else ("", "")
+    question = {"name": query.name, "employee": query.employee, "first": first, "last": last}
+    return lambda: arrow_only.answer(files, question)
+
+
+def _ducklake(store: Store, folder: Path, scale: Scale) -> ducklake.Asked | None:
+    """The same rows in DuckLake, in an environment of its own; None where that cannot be had."""
+    say("  an environment with DuckLake")
+    python = ducklake.environment(folder.parent / "ducklake")
+    if python is None:
+        say("  DuckLake is left out: its packages cannot be installed here")
+        return None
+    paths = ", ".join(f"'{file.path}'" for file in store.twin)
+    source = f"SELECT * FROM read_parquet([{paths}], {HIVE})"  # noqa: S608 - of the benchmark's own making
+    setup = {"folder": str(folder / "ducks"), "threads": scale.threads, "source": source}
+    return ducklake.Asked(python, ROOT, setup)
+
+
+def _asked(
+    lake_of_ducks: ducklake.Asked, query: Query, store: Store, ours: Callable[[], list[pa.RecordBatch]]
+) -> Callable[[], object]:
+    """The question to DuckLake, whose answer is compared once."""
+    question = {"sql": query.over("events")}
+    kept = store.found.with_name("answer.arrow")
+    lake_of_ducks.ask(question, kept)
+    with pa.memory_map(str(kept)) as file:
+        found = pa.ipc.open_file(file).read_all()
+    check_equal(f"query {query.name!r}, {LAKE} and {DUCKLAKE}", answer(ours()), answer(found.to_batches()))
+    kept.unlink()
+    return lambda: lake_of_ducks.ask(question)
+
+
+def _peak(side: str, store: Store, scale: Scale) -> int:
+    """Peak resident bytes of a process that asks one side everything once."""
+    return int(child(["-m", "bench.query", side, str(store.lake.parent), str(scale.threads)]).output)
+
+
+def _ask_all(side: str, folder: Path, threads: int) -> None:
+    files = [
+        PlainFile(path, "", datetime.min, datetime.max, 0)  # noqa: DTZ901 - all of them
+        for path in sorted((folder / "twin").rglob("*.parquet"))
+    ]
+    store = Store(folder / "lake", files, folder / "found")
+    everywhere = [replace(query, employee=None, window=None) for query in QUERIES]
+    for asked, query in zip(everywhere, QUERIES, strict=True):
+        if side == LAKE:
+            with world.connect(store.lake, world.ALL, threads) as gateway:
+                through_gateway(gateway, query)()
+        elif side == ARROW:
+            question = {"name": query.name, "employee": query.employee, "first": "", "last": ""}
+            if query.window is not None:
+                question |= {"first": query.window[0].isoformat(), "last": query.window[1].isoformat()}
+            arrow_only.answer([str(file.path) for file in store.twin], question)
+        else:
+            with _engine(Scale(threads=threads), cached=side == FAIR) as engine:
+                through_duckdb(engine, query, view(store, side, asked, world.ALL), "events")()
 
 
 def view(store: Store, side: str, query: Query, role: str) -> str:
@@ -165,10 +289,16 @@ def answer(batches: list[pa.RecordBatch], *, tokens: bool = True) -> Answer:
 def _wide(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return kind.value_type
-    return pa.int64() if pa.types.is_integer(kind) else kind
+    whole = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+    return pa.int64() if whole else kind
 
 
-def ratios(seconds: Mapping[str, Mapping[str, float]], side: str) -> dict[str, float]:
+def ratios(seconds: Mapping[str, Mapping[str, float]], side: str, ours: str = LAKE) -> dict[str, float]:
     """The lake's seconds over a side's, by question, with their geometric mean and the worst."""
-    by_query = {name: taken[LAKE] / taken[side] for name, taken in seconds.items()}
+    by_query = {name: taken[ours] / taken[side] for name, taken in seconds.items()}
     return {**by_query, "geometric mean": geometric_mean(by_query.values()), "worst": max(by_query.values())}
+
+
+if __name__ == "__main__":
+    _ask_all(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    print(peak_bytes())

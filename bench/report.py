@@ -39,7 +39,7 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
     yield from _ingests(results)
     if "query" in results:
         for role in (ALL, FILTERED):
-            yield _queries(role, results["query"])
+            yield from _queries(role, results["query"])
     if "jobs" in results:
         yield from _jobs(results["jobs"])
     if "startup" in results:
@@ -174,18 +174,20 @@ def _server(form: str, found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _queries(role: str, found: Mapping[str, Any]) -> Table:
-    seconds, ratios = found[role]["seconds"], found[role]["ratios"]
+def _queries(role: str, found: Mapping[str, Any]) -> Iterator[Table]:
+    seconds = found[role]["seconds"]
     sides = list(next(iter(seconds.values())))
-    headings = [f"{side}, s" for side in sides] + [f"lake / {side}" for side in ratios]
-    table = _table(f"query, role {role}: {found['rows']:,} rows in {found['files']} files", "question", *headings)
+    title = f"query, role {role}: {found['rows']:,} rows in {found['files']} files, seconds"
+    table = _table(title, "question", *sides)
     for query, taken in seconds.items():
-        times = [f"{taken[side]:.3f}" for side in sides]
-        table.add_row(query, *times, *(f"{by_query[query]:.2f}" for by_query in ratios.values()))
-    table.add_section()
-    for name in ("geometric mean", "worst"):
-        table.add_row(name, *[""] * len(sides), *(f"{by_query[name]:.2f}" for by_query in ratios.values()))
-    return table
+        table.add_row(query, *(f"{taken[side]:.3f}" for side in sides))
+    yield table
+    ratios, kept = found[role]["ratios"], found[role]["kept ratios"]
+    table = _table(f"query, role {role}: how many times as long the lake takes", "", *ratios)
+    for what, by_side in (("lake", ratios), ("slices kept", kept)):
+        for name in ("geometric mean", "worst"):
+            table.add_row(f"{what}, {name}", *(f"{by_query[name]:.2f}" for by_query in by_side.values()))
+    yield table
 
 
 def _startup(found: Mapping[str, Any]) -> Iterator[Table]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +17,10 @@ from lake.clear.landing.conform import Conformer, conform_all
 from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.pipeline import Pipeline
 from lake.clear.landing.synth import synthesise
+from lake.gateway.home import Home
+from lake.gateway.service import GatewayService
 from lake.rules.contract import parse_contract
-from lake.settings import Settings
+from lake.settings import Secrets, Settings
 
 DATASET = "desktop_events"
 MOUSE = "mouse_events"
@@ -89,6 +92,18 @@ def connect(path: Path, role: str, threads: int) -> Connection:
     """The lake as a role sees it."""
     settings = Settings(threads=threads)
     return lake.connect(path, user=USERS[role], purpose=PURPOSE, key_file=key_file(path), settings=settings)
+
+
+@contextmanager
+def service(path: Path, threads: int) -> Iterator[GatewayService]:
+    """What is behind a gateway's door, keeping slices."""
+    settings = Settings(threads=threads, sandboxes_ready=2, slice_seconds=3600.0)
+    secret = Secrets(key_file=key_file(path))
+    opened = GatewayService(lambda: Home.open(path, secret, settings=settings), settings)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 def rated(

@@ -52,7 +52,7 @@ def _made(place: Path, rows: int, *options: str) -> Made:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The questions alone: the other sections take minutes."""
-    return _made(tmp_path_factory.mktemp("bench"), 20_000, "--only", "query")
+    return _made(tmp_path_factory.mktemp("bench"), 20_000, "--only", "query", "--no-ducklake")
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,19 @@ def test_an_answer_that_differs_ends_the_command(tmp_path: Path) -> None:
         "sys.exit(main.main(sys.argv[1:]))"
     )
     output = tmp_path / "result.json"
-    sizes = ["--only", "query", "--rows", "20000", "--employees", "2", "--repeat", "1", "--output", str(output)]
+    sizes = [
+        "--only",
+        "query",
+        "--no-ducklake",
+        "--rows",
+        "20000",
+        "--employees",
+        "2",
+        "--repeat",
+        "1",
+        "--output",
+        str(output),
+    ]
     ended = subprocess.run(
         [sys.executable, "-c", program, *sizes], cwd=ROOT, capture_output=True, text=True, check=False
     )
