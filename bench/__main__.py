@@ -28,6 +28,7 @@ from bench import (
     report,
     startup,
     store,
+    wide,
 )
 from bench.compare import worse
 from bench.measure import ROOT, BenchError, Scale, say
@@ -37,7 +38,7 @@ FULL = Scale(rows=20_000_000, employees=200)
 """As the goals for reading are stated."""
 SECTIONS = (
     *("ingest", "query", "startup", "memory", "micro", "keys"),
-    *("gateway", "catalog", "store", "ingest-server", "jobs"),
+    *("gateway", "catalog", "store", "ingest-server", "jobs", "wide"),
 )
 
 
@@ -90,6 +91,7 @@ def measure(options: argparse.Namespace, scale: Scale, folder: Path) -> dict[str
         "store": lambda place: store.measure(scale, place),
         "ingest-server": lambda place: ingest_server.measure(scale, place),
         "jobs": lambda place: jobs.measure(scale, place),
+        "wide": lambda place: wide.measure(scale, place, options.wide or (10_000 if options.full else scale.wide)),
     }
     results: dict[str, Any] = {}
     for name in options.only:
@@ -109,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_positive, default=DEFAULT.threads, help="threads of either side")
     parser.add_argument("--imports", action="store_true", help="name the slowest imports")
     parser.add_argument("--full", action="store_true", help=f"{FULL.rows:,} rows of {FULL.employees} employees")
+    parser.add_argument("--wide", type=_positive, help="employees of the section wide, with 12 small files each")
     parser.add_argument("--no-ducklake", dest="ducklake", action="store_false", help="leave DuckLake out")
     parser.add_argument("--page", action="store_true", help="write docs/performance.md; needs ingest and query")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="say what got worse since this result")

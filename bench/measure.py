@@ -49,6 +49,11 @@ class Scale:
         return max(1, min(self.rows // 5, 1_000_000))
 
     @property
+    def wide(self) -> int:
+        """Employees with a dozen small files each."""
+        return max(5, min(self.rows // 2_500, 1_000))
+
+    @property
     def files(self) -> int:
         """Files of a query whose keys are looked at."""
         return max(10, min(self.rows // 100, 10_000))

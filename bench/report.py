@@ -42,6 +42,8 @@ def _tables(results: Mapping[str, Any]) -> Iterator[Table]:
             yield from _queries(role, results["query"])
     if "jobs" in results:
         yield from _jobs(results["jobs"])
+    if "wide" in results:
+        yield _wide(results["wide"])
     if "startup" in results:
         yield from _startup(results["startup"])
     if "memory" in results:
@@ -188,6 +190,16 @@ def _queries(role: str, found: Mapping[str, Any]) -> Iterator[Table]:
         for name in ("geometric mean", "worst"):
             table.add_row(f"{what}, {name}", *(f"{by_query[name]:.2f}" for by_query in by_side.values()))
     yield table
+
+
+def _wide(found: Mapping[str, Any]) -> Table:
+    sizes = list(found["files"])
+    table = _table("many small files", "question", *(f"{int(size):,} files, s" for size in sizes), "ms a file", "grows")
+    for name in found["files"][sizes[0]]["seconds"]:
+        each, growth = found["files"][sizes[-1]]["ms a file"].get(name), found["growth of ms a file"].get(name)
+        cells = [f"{found['files'][size]['seconds'][name]:.3f}" for size in sizes]
+        table.add_row(name, *cells, f"{each:.2f}" if each else "", f"{growth:.2f}x" if growth else "")
+    return table
 
 
 def _startup(found: Mapping[str, Any]) -> Iterator[Table]:

@@ -27,6 +27,7 @@ SECTIONS = [
     "store",
     "ingest-server",
     "jobs",
+    "wide",
 ]
 
 
