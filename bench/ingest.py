@@ -6,8 +6,9 @@ import gzip
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from bench.measure import ROOT, BenchError, Scale, check_equal, interleaved, say
 from bench.plain import check_layout, write_hive, write_twin
 from lake.clear.landing.readers.balabit import TYPES
 from lake.clear.landing.readers.source import ReadOptions, expand, open_source
+from lake.gateway.ingest import Delivery, HashedBatches, Ingest
 from lake.rules.contract import parse_contract
 from lake.settings import Settings
 
 SENSITIVITY_BY_STATE = {"Move": 1, "Up": 1, "Down": 1, "Drag": 2, "Pressed": 2, "Released": 2}
 OUT_OF_RANGE = "65535"
+UNSCREENED = "lake, content filter off"
 
 
 def generated(scale: Scale, folder: Path) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def generated(scale: Scale, folder: Path) -> dict[str, Any]:
     sides = _Sides(folder, scale.threads)
     landed = {
         "lake": lambda: sides.lake(world.DATASET, rows.to_batches),
+        UNSCREENED: lambda: sides.lake(world.DATASET, rows.to_batches, screen=Unscreened()),
         "plain twin": lambda: sides.twin(ready.to_batches()),
         "plain pyarrow": lambda: sides.hive(ready),
     }
@@ -73,12 +77,36 @@ def _compare(
     for name, rows in counts.items():
         check_equal(f"ingest of {what} rows, {name}", counts["lake"] if expected is None else expected, rows)
     rows = counts["lake"]
-    return {
+    plain = {name: taken for name, taken in medians.items() if name not in {"lake", UNSCREENED}}
+    found = {
         "rows": rows,
         "seconds": medians,
         "rows_per_second": {name: rows / taken for name, taken in medians.items()},
-        "slower_than": {name: medians["lake"] / taken for name, taken in medians.items() if name != "lake"},
+        "slower_than": {name: medians["lake"] / taken for name, taken in plain.items()},
     }
+    if UNSCREENED in medians:
+        found["filter off, slower_than"] = {name: medians[UNSCREENED] / taken for name, taken in plain.items()}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Texts as they came."""
+
+    columns: Mapping[str, pa.Array]
+    sensitivities: Mapping[str, pa.Array]
+    counts: Mapping[str, int]
+
+
+class Unscreened:
+    """In the place of the content filter, to see what that costs: finds nothing. No lake can be set up so."""
+
+    digest = "none"
+
+    def apply(self, strings: Mapping[str, pa.Array]) -> Passed:
+        """See ``Screen``."""
+        levels = {name: pa.nulls(len(column), pa.int8()) for name, column in strings.items()}
+        return Passed(strings, levels, {})
 
 
 class _Sides:
@@ -91,10 +119,14 @@ class _Sides:
         self._lake = folder / "lake"
         world.make_lake(self._lake)
 
-    def lake(self, dataset: str, batches: Callable[[], Any]) -> int:
+    def lake(self, dataset: str, batches: Callable[[], Any], screen: Unscreened | None = None) -> int:
         """Open, land, close."""
         with world.open_lake(self._lake, self._threads) as db:
-            report = db.ingest(dataset, batches(), batch_id=f"turn-{next(self._turn)}")
+            found = iter(batches())
+            first = next(found)
+            rows = HashedBatches(first.schema, chain([first], found))
+            landing = Ingest(db.home, db.contracts, db.actor, db.open_runs, screen=screen)
+            report = landing.land(Delivery(dataset, rows, rows, f"turn-{next(self._turn)}"))
         if report.status != "landed":
             raise BenchError("a batch was taken for one that has landed before")
         return report.rows
