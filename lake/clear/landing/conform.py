@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -64,12 +65,14 @@ class Conformer:
         columns = [self._column(batch, field.name, field.type) for field in self._schema]
         rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self._check_identity(rows)
-        known = pc.is_in(rows[TYPE_COLUMN], value_set=pa.array(list(self._contract.events)))
+        # The type's place among the contract's: texts are looked up once, and numbers after that.
+        position = pc.index_in(rows[TYPE_COLUMN], value_set=pa.array(list(self._contract.events), pa.string()))
+        known = pc.is_valid(position)
         self.dropped.counts[UNKNOWN_TYPE] += rows.num_rows - _true_count(known)
         for spec in self._contract.fields.values():
             self._check_field(rows[spec.name], spec, known)
-        rows = self._drop_misplaced(rows, known)
-        rows = rows.set_column(rows.num_columns - 1, SENSITIVITY_COLUMN, self._sensitivity(rows))
+        rows = self._drop_misplaced(rows, position)
+        rows = rows.set_column(rows.num_columns - 1, SENSITIVITY_COLUMN, self._sensitivity(rows, position))
         self._row += batch.num_rows
         return admit(rows.filter(known), self._gate, self.dropped.counts)
 
@@ -152,32 +155,33 @@ class Conformer:
             wrong = pc.greater(column, spec.maximum)
             self._refuse_breach(pc.and_(known, wrong), spec.name, f"is above {spec.maximum:g}")
 
-    def _drop_misplaced(self, rows: pa.RecordBatch, known: pa.Array) -> pa.RecordBatch:
+    def _drop_misplaced(self, rows: pa.RecordBatch, position: pa.Array) -> pa.RecordBatch:
         """Null the fields that a row's event type does not carry, and refuse rows that lack one that it must."""
         events = self._contract.events.values()
+        unknown = len(events)
+        codes = pc.fill_null(position, unknown).to_numpy(zero_copy_only=False)
         for name in self._contract.fields:
             column = rows[name]
-            index = rows.schema.get_field_index(name)
-            carriers = pa.array([event.name for event in events if name in event.fields], pa.string())
-            carried = pc.is_in(rows[TYPE_COLUMN], value_set=carriers)
-            misplaced = _true_count(pc.and_(pc.and_not(known, carried), pc.is_valid(column)))
-            if misplaced:
-                self.dropped.counts[MISPLACED_FIELD] += misplaced
-                column = pc.if_else(carried, column, pa.scalar(None, column.type))
-                rows = rows.set_column(index, rows.schema.field(index), column)
-            needing = [event.name for event in events if name in event.required]
-            if needing:
-                needed = pc.is_in(rows[TYPE_COLUMN], value_set=pa.array(needing))
-                self._refuse(pc.and_(needed, pc.is_null(column)), name, "is missing")
+            if column.null_count < rows.num_rows:
+                # Of an unknown type the whole row is dropped, and no field by itself.
+                carried = pa.array(np.array([*(name in event.fields for event in events), True])[codes])
+                misplaced = _true_count(pc.and_(pc.invert(carried), pc.is_valid(column)))
+                if misplaced:
+                    self.dropped.counts[MISPLACED_FIELD] += misplaced
+                    column = pc.if_else(carried, column, pa.scalar(None, column.type))
+                    index = rows.schema.get_field_index(name)
+                    rows = rows.set_column(index, rows.schema.field(index), column)
+            needing = np.array([*(name in event.required for event in events), False])
+            if needing.any():
+                self._refuse(pc.and_(pa.array(needing[codes]), pc.is_null(column)), name, "is missing")
         return rows
 
-    def _sensitivity(self, rows: pa.RecordBatch) -> pa.Array:
+    def _sensitivity(self, rows: pa.RecordBatch, position: pa.Array) -> pa.Array:
         """The highest of what the event type, each present field and the sender say."""
         declared = rows[SENSITIVITY_COLUMN]
         outside = pc.or_(pc.less(declared, 1), pc.greater(declared, 4))
         self._refuse(outside, SENSITIVITY_COLUMN, "is not between 1 and 4")
         events = list(self._contract.events.values())
-        position = pc.index_in(rows[TYPE_COLUMN], value_set=pa.array([event.name for event in events]))
         levels: list[pa.Array] = [
             declared.cast(pa.int8()),
             pc.take(pa.array([event.sensitivity for event in events], pa.int8()), position),
