@@ -219,7 +219,6 @@ class LocalProvider:
     def _load(self) -> None:
         """Read the newest state; the slow derivation only when it would give another key."""
         status = (self._folder / STORE).stat() if (self._folder / STORE).exists() else None
-        self._seen = (status.st_ino, status.st_mtime_ns) if status else (0, 0)
         file = parse(read_secret_file(self._folder / STORE))
         device = self._matching_device(file.header.device)
         known = self._header
@@ -231,6 +230,8 @@ class LocalProvider:
             self._sealing_key = self._secret.sealing_key(file.header.parameters, file.header.salt, device)
         self._keys = open_keys(file, self._sealing_key)
         self._header = file.header
+        # Last: another thread that finds this file seen goes by the keys that are here.
+        self._seen = (status.st_ino, status.st_mtime_ns) if status else (0, 0)
         self._settle_devices(file.header.device)
 
     def _matching_device(self, wanted: str) -> bytes:

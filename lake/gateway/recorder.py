@@ -70,7 +70,12 @@ def words(detail: Any) -> set[str]:
     for quote in "'\"":
         quoted = re.findall(f"{quote}((?:[^{quote}]|{quote}{quote})*){quote}", detail)
         found |= {text.replace(2 * quote, quote) for text in quoted}
-    return {word for word in found if 0 < len(word) <= MAX_EMPLOYEE_ID}
+    return {word for word in found if 0 < len(word) <= MAX_EMPLOYEE_ID and _is_utf8(word)}
+
+
+def _is_utf8(word: str) -> bool:
+    """Half a surrogate pair is in no id."""
+    return word.encode(errors="ignore").decode() == word
 
 
 class Recorder:

@@ -144,7 +144,7 @@ def test_a_rekey_whose_commit_had_no_answer_goes_on(
 ) -> None:
     """New files that the catalog names by now are not taken back; the same command finishes the rest."""
     with world.open() as lake:
-        arm(monkeypatch, Upkeep, "replace", relay, trouble)
+        arm(monkeypatch, Upkeep, "swap", relay, trouble)
         with pytest.raises(UnavailableError):
             Rekey(lake.home, lake.actor).run(FileScope())
         Rekey(lake.home, lake.actor).run(FileScope())

@@ -48,6 +48,7 @@ def test_an_id_is_found_in_what_people_write(text: str) -> None:
 
 def test_numbers_and_long_texts_are_nobody() -> None:
     """What cannot be an id is not looked for."""
+    assert words({"sql": "SELECT '\ud800'"}) == {"SELECT"}
     assert words({"n": 7, "long": "x" * (MAX_EMPLOYEE_ID + 1), "none": None}) == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -199,3 +200,27 @@ def test_what_is_wrapped_again_needs_its_old_version_no_more(folder, secret):
     assert LocalProvider(folder, secret).unwrap("root", new) == [item.key for item in items]
     with pytest.raises(KeyStateError, match="destroyed"):
         provider.unwrap("root", [*new, old[0]])
+
+
+def test_a_thread_never_goes_by_keys_that_another_is_still_reading(folder, secret, monkeypatch):
+    """Another process has made a version: while one thread reads it in, a second one waits and finds it too."""
+    provider, other = LocalProvider(folder, secret), LocalProvider(folder, secret)
+    other.new_version("root", 1)
+    blob = wrap(other, 2, b"the key")
+    reading, go_on = threading.Event(), threading.Event()
+    whole = local.open_keys
+
+    def slow(*arguments):
+        reading.set()
+        assert go_on.wait(30)
+        return whole(*arguments)
+
+    monkeypatch.setattr(local, "open_keys", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(unwrap, provider, 2, blob)
+        assert reading.wait(30)
+        second = pool.submit(unwrap, provider, 2, blob)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.2)
+        go_on.set()
+        assert first.result() == second.result() == b"the key"
