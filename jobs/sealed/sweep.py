@@ -9,13 +9,17 @@ orphans, and running it again goes on.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from typing import Any
 
-from jobs.runner.work import Counts, Item, Job, Option, Plan, Step
+from jobs.runner.work import Counts, Item, Job, Option, Plan, Run, Step
 from lake.errors import LakeError
+from lake.gateway.collection.devices import Devices
+from lake.gateway.collection.halts import Halts
+from lake.gateway.collection.leases import forget_over
 from lake.gateway.home import Home
 from lake.gateway.recorder import Actor
 from lake.sealed.catalog.leases import Leases, holder_of
@@ -145,3 +149,7 @@ class SweepJob(Job):
             sys.audit("lake.step", "sweep.removed")
             removed += 1
         return {"removed": removed}
+
+    def finish(self, run: Run) -> Mapping[str, Any]:  # noqa: ARG002 - the base has it
+        """See Job. Leases of collectors that are long over go too; those of jobs keep a row for their tokens."""
+        return {"leases": forget_over(self.home, Halts(self.home, Devices(self.home)))}

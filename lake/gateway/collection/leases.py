@@ -10,13 +10,15 @@ import json
 import secrets
 import sys
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import sqlalchemy as sa
 
 from lake.clock import timestamp
 from lake.errors import ContractBreachError, LeaseRefusedError, PausedError, UnauthenticatedError
 from lake.gateway.collection.devices import Devices
-from lake.gateway.collection.halts import Halts
+from lake.gateway.collection.halts import Halts, Known
 from lake.gateway.collection.interface import Device, Granted
 from lake.gateway.collection.signed import LEASES, Signer
 from lake.gateway.contracts import Contracts
@@ -33,6 +35,18 @@ from lake.sealed.catalog.rows import microseconds, moment
 
 KEPT = timedelta(days=30)
 """For how long after its end a batch may still come with a lease."""
+
+
+def forget_over(home: Home, halts: Halts) -> int:
+    """Forget the leases that ended long ago and that no pause asks for any more; gives how many."""
+    now = home.clock().astimezone(UTC).replace(tzinfo=None)
+    with home.catalog.database.writing() as connection:
+        return _forget_over(connection, halts.known(connection, writing=True), now)
+
+
+def _forget_over(connection: sa.Connection, known: Known, now: datetime) -> int:
+    oldest = min([now - KEPT, *(halt.since for halt in known.lasting())])
+    return issued.forget_leases(connection, microseconds(oldest))
 
 
 class Leases:
@@ -124,8 +138,7 @@ class Leases:
                 *(lease.id, device.tag, lease.dataset, canonical(claims_of(lease)).decode(), known.number),
                 *(microseconds(lease.issued), microseconds(lease.expires)),
             )
-            oldest = min([now - KEPT, *(halt.since for halt in known.lasting())])
-            issued.forget_leases(connection, microseconds(oldest))
+            _forget_over(connection, known, now)
             issued.add_lease(connection, row, before.id if before is not None and live else None)
         return self._granted(lease, known.number, renewed=live), row, before
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from jobs.runner.run import Runner
+from jobs.sealed.sweep import SweepJob
 from lake.errors import ContractBreachError, LeaseRefusedError, UnauthenticatedError, UsageError
 from lake.gateway.collection.device_tokens import MAX_LIFETIME
 from lake.gateway.collection.signed import DEVICES, LEASES, Signer
@@ -209,6 +211,21 @@ def test_clocks_two_hours_off_land_nothing(fleet: Fleet) -> None:
         report = fleet.upload("ada-1", token, [sent(ADA, START + wrong, 1), sent(ADA, START, 2)])
         assert report.dropped == {"outside_lease": 1}
     assert fleet.rows() == [2, 2, 2]
+
+
+def test_a_sweep_forgets_leases_that_are_long_over(fleet: Fleet) -> None:
+    """Also where nobody asks for a lease any more; one that may still bring a batch stays, and the log says neither."""
+    home = fleet.lake.home
+    fleet.grant("ada-1")
+    fleet.wait(20 * 86_400)
+    fleet.grant("ben-1")
+    sweep = SweepJob(home, fleet.lake.actor)
+    assert Runner(home).run(sweep).detail["leases"] == 0
+    fleet.wait(11 * 86_400)
+    assert Runner(home).run(sweep).detail["leases"] == 1
+    fleet.wait(31 * 86_400)
+    assert Runner(home).run(sweep).detail["leases"] == 1
+    assert [one for one in Doctor(home).examine() if one.state == DAMAGE] == []
 
 
 def test_leases_are_forgotten_after_a_month_unless_a_pause_still_asks_for_them(fleet: Fleet) -> None:
