@@ -6,13 +6,13 @@ import base64
 import hmac
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lake.sealed.audit.log import AuditLog
+from tests import forking
 
 ORIGIN = "lake.example/audit"
 _KEY = b"a key for tests alone"
@@ -44,9 +44,10 @@ def open_log(root: Path, *, writable: bool = True) -> AuditLog:
 def run_child(source: str, *arguments: object) -> subprocess.Popen[str]:
     """Starts Python source in a process of its own that can import the lake, and this file as ``conftest``."""
     path = os.pathsep.join([str(Path(__file__).parent), str(_REPOSITORY)])
-    return subprocess.Popen(
-        [sys.executable, "-c", source, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+    return forking.python(
+        source,
+        *arguments,
+        env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from lake.sealed.catalog.draft import Draft
 from lake.sealed.catalog.elevations import ElevationRow, add_row
 from lake.sealed.catalog.postgresql import parse_address
 from lake.sealed.catalog.upkeep import Upkeep
+from tests import forking
 
 MAC_KEY = b"m" * 32
 START = datetime(2026, 3, 1)
@@ -163,9 +163,10 @@ def dump(place: Place) -> list[str]:
 def run_child(source: str, *arguments: object) -> subprocess.Popen[str]:
     """Start Python source in a process of its own that can import the project and this file as ``conftest``."""
     path = os.pathsep.join([str(_REPOSITORY), str(Path(__file__).parent)])
-    return subprocess.Popen(
-        [sys.executable, "-c", source, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+    return forking.python(
+        source,
+        *arguments,
+        env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

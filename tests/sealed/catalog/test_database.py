@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import exc
 from lake.errors import IntegrityError, UnavailableError
 from lake.sealed.catalog import database as module
 from lake.sealed.catalog.database import Database
+from tests import forking
 
 SECRET = "the-value-of-a-row"
 TABLE = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String, primary_key=True), sa.Column("n", sa.Integer))
@@ -169,27 +171,34 @@ def test_what_is_deleted_is_overwritten(file, database):
     assert SECRET.encode() not in file.read_bytes()
 
 
+HOLDER = """
+import fcntl, sys
+
+with open(sys.argv[1] + "-shm", "r+b") as index:
+    fcntl.lockf(index, fcntl.LOCK_EX, 1, 121)  # WAL_CKPT_LOCK of SQLite's WAL-index format
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_a_checkpoint_waits_for_another_one(database, file, monkeypatch):
     """A process that is just bringing the log in is waited for; a reader that stays is a typed error."""
     short = module.BUSY_TIMEOUT_MS
     monkeypatch.setattr(module, "BUSY_TIMEOUT_MS", 20_000)
-    stop = threading.Event()
+    attempt, done = module._empty_log, []
 
-    def elsewhere():
-        connection = sqlite3.connect(file, timeout=30, isolation_level=None)
-        while not stop.is_set():
-            connection.execute("INSERT INTO things SELECT hex(randomblob(8)), 1")
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        connection.close()
+    def attempted(connection):
+        done.append(attempt(connection))
+        if len(done) == 2:
+            holder.communicate(timeout=60)
+        return done[-1]
 
-    other = threading.Thread(target=elsewhere)
-    other.start()
-    try:
-        for _ in range(200):
-            database.checkpoint()
-    finally:
-        stop.set()
-        other.join()
+    monkeypatch.setattr(module, "_empty_log", attempted)
+    with database.reading():  # the log and its index are there
+        holder = forking.python(HOLDER, file, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert holder.stdout.readline() == "held\n"
+    database.checkpoint()
+    assert done == [False, False, True]
     monkeypatch.setattr(module, "BUSY_TIMEOUT_MS", short)
     reader = sqlite3.connect(file)
     reader.execute("BEGIN")
