@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-import pyarrow as pa
-
 from lake.clear.landing.content import contact, topics, words
 from lake.clear.landing.content.detector import Gate
-from lake.clear.landing.content.expression import Expression, Flags
+from lake.clear.landing.content.expression import Batch, Expression, Frequent
 
 _SHAPE = Expression(
     r"@|[\[({] ?(?i:at) ?[\])}]|[0-9](?:[^0-9\n]{0,3}[0-9]){5}|[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]"
@@ -20,7 +17,7 @@ _SHAPE = Expression(
     r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.|[1-9A-HJ-NP-Za-km-z]{25}|(?i:bc1|tb1|ltc1)|0x[0-9A-Fa-f]{40}"
     r"|[A-Z]{2}[0-9]{2}|(?i:[a-z]{2}[0-9]{2}[ \-.]?[a-z0-9])"
 )
-_DIGIT = Expression("[0-9]")
+_DIGIT = Frequent("[0-9]")
 _NUMBER = Expression(
     "(?i)(?:" + "|".join((
         words.CARD, words.CARD_CODE, words.SSN, words.PASSPORT, words.DRIVER_LICENSE, words.TAX, words.NATIONAL_ID,
@@ -41,19 +38,19 @@ _SECRET = Expression(
 _ALONE = Expression(r"^\s*[^\s\x00]{8,64}\s*$")
 
 
-def _number(texts: pa.StringArray) -> Flags:
-    passed = _DIGIT.matches(texts)
-    rows = np.flatnonzero(passed)
-    if len(rows):
-        some = texts.take(pa.array(rows))
-        passed[rows] = _NUMBER.matches(some) | _NUMBER_TOO.matches(some)
-    return passed
+def _number(batch: Batch) -> list[int]:
+    rows = _DIGIT.rows(batch)
+    if not rows:
+        return rows
+    some = batch.take(rows)
+    passed = sorted({*_NUMBER.rows(some), *_NUMBER_TOO.rows(some)})
+    return [rows[index] for index in passed]
 
 
-GATES: Mapping[Gate, Callable[[pa.StringArray], Flags]] = {
-    Gate.SHAPE: _SHAPE.matches,
+GATES: Mapping[Gate, Callable[[Batch], list[int]]] = {
+    Gate.SHAPE: _SHAPE.rows,
     Gate.NUMBER: _number,
-    Gate.WORD: _WORD.matches,
-    Gate.SECRET: _SECRET.matches,
-    Gate.ALONE: _ALONE.matches,
+    Gate.WORD: _WORD.rows,
+    Gate.SECRET: _SECRET.rows,
+    Gate.ALONE: _ALONE.rows,
 }

@@ -7,42 +7,45 @@ is the named group, or the first that matched, else the whole match.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import re2
 
 from lake.clear.landing.content.credentials import entropy
 from lake.clear.landing.content.detector import Span, compiled
-from lake.clear.landing.content.expression import Expression
+from lake.clear.landing.content.expression import Batch, Expression, Frequent
+
+
+def _any_of(patterns: Iterable[str]) -> re2._Regexp | None:
+    alternatives = "|".join(f"(?:{pattern})" for pattern in patterns)
+    return compiled(alternatives, captures=False) if alternatives else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Allowed:
     target: str
-    expressions: tuple[re2._Regexp, ...]
-    words: tuple[str, ...]
+    expressions: re2._Regexp | None
+    words: re2._Regexp | None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> _Allowed:
         return cls(
             document.get("regexTarget", "secret"),
-            tuple(map(compiled, document.get("regexes", ()))),
-            tuple(word.lower() for word in document.get("stopwords", ())),
+            _any_of(document.get("regexes", ())),
+            _any_of(re2.escape(word.lower()) for word in document.get("stopwords", ())),
         )
 
     def holds(self, secret: bytes, match: bytes, line: bytes) -> bool:
         """Whether a find is none."""
         target = {"match": match, "line": line}.get(self.target, secret)
-        if any(expression.search(target) is not None for expression in self.expressions):
+        if self.expressions is not None and self.expressions.search(target) is not None:
             return True
-        lower = secret.decode(errors="replace").lower()
-        return any(word in lower for word in self.words)
+        return (
+            self.words is not None and self.words.search(secret.decode(errors="replace").lower().encode()) is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,8 @@ _COMMON = frozenset(
 )
 
 
-def _asked(rules: Iterable[Rule]) -> list[tuple[Rule, Expression]]:
-    return [(rule, Expression(rule.pattern, rule.compiled)) for rule in rules]
-
-
-def _of(words: Iterable[str]) -> Expression:
-    return Expression("(?i)(?:" + "|".join(sorted(map(re2.escape, words))) + ")")
+def _of(words: Iterable[str]) -> str:
+    return "(?i)(?:" + "|".join(sorted(map(re2.escape, words))) + ")"
 
 
 _SHORTLY = [rule for rule in RULES if any(len(word) < _SHORT for word in rule.keywords)]
@@ -123,29 +122,42 @@ for _rule in RULES:
     if _rule not in _SHORTLY and _rule not in _COMMONLY:
         for _word in _rule.keywords:
             _BY_WORD.setdefault(_word, []).append(_rule)
-_ALWAYS, _WITH_COMMON, _WORDS = _asked(_SHORTLY), _asked(_COMMONLY), _of(_BY_WORD)
-_COMMON_WORDS = _of({word for rule in _COMMONLY for word in rule.keywords})
+_ALWAYS = Expression("|".join(f"(?:{rule.pattern})" for rule in _SHORTLY))
+_WITH_COMMON = [(rule, Expression(rule.pattern)) for rule in _COMMONLY]
+_COMMON_WORDS = Frequent(_of({word for rule in _COMMONLY for word in rule.keywords}))
+_WORDS = Expression(_of(_BY_WORD))
+_WORD = compiled("|".join(map(re2.escape, _BY_WORD)), captures=False, longest=True)
+_RULES_OF = list(_BY_WORD.values())
+_PLACES = {
+    word.encode(): [place for place, other in enumerate(_BY_WORD) if word.startswith(other)] for word in _BY_WORD
+}
+"""By the longest word that begins somewhere: all words that begin there, by their place in ``_BY_WORD``."""
 
 
-def candidates(texts: pa.StringArray) -> Iterator[tuple[int, list[Rule]]]:
+def candidates(batch: Batch) -> Iterator[tuple[int, Sequence[Rule]]]:
     """Which rules have to look at which text.
 
     A rule whose word is in most texts, or too short to tell, is asked by its own expression; the others where their
     word is.
     """
-    yield from _matching(_ALWAYS, texts, np.arange(len(texts)))
-    rows = np.flatnonzero(_COMMON_WORDS.matches(texts))
-    yield from _matching(_WITH_COMMON, texts.take(pa.array(rows)), rows)
-    rows = np.flatnonzero(_WORDS.matches(texts))
-    for row, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
-        lower = text.lower()
-        found = {rule.name: rule for word, rules in _BY_WORD.items() if word in lower for rule in rules}
-        yield row, list(found.values())
+    for row in _ALWAYS.rows(batch):
+        yield row, _SHORTLY
+    rows = _COMMON_WORDS.rows(batch)
+    some = batch.take(rows)
+    for rule, expression in _WITH_COMMON:
+        for index in expression.rows(some):
+            yield rows[index], (rule,)
+    for row in _WORDS.rows(batch):
+        yield row, _by_word(batch.texts[row].as_py().lower())
 
 
-def _matching(
-    rules: Iterable[tuple[Rule, Expression]], texts: pa.StringArray, rows: npt.NDArray[np.int64]
-) -> Iterator[tuple[int, list[Rule]]]:
-    for rule, expression in rules:
-        for row in rows[expression.matches(texts)].tolist():
-            yield row, [rule]
+def _by_word(text: str) -> list[Rule]:
+    """Rules of the words in a text, in the order of the words."""
+    lower = text.lower().encode()
+    places: set[int] = set()
+    match = _WORD.search(lower)
+    while match is not None:
+        places.update(_PLACES[match.group()])
+        match = _WORD.search(lower, match.start() + 1)
+    found = {rule.name: rule for place in sorted(places) for rule in _RULES_OF[place]}
+    return list(found.values())

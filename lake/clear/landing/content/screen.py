@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from lake.clear.landing.content import contact, credentials, gates, identity, leaks, money, topics
 from lake.clear.landing.content.categories import CATEGORIES
 from lake.clear.landing.content.detector import Detector, Span
-from lake.clear.landing.content.expression import Expression
+from lake.clear.landing.content.expression import Batch, Expression
 from lake.clear.landing.content.ner import Named, NameFinder
 from lake.clear.landing.content.normal import UNUSUAL, Places, fold, places
 from lake.clear.landing.content.tokens import Tokens
@@ -88,11 +88,7 @@ class ContentScreen:
         self._gated = [
             (
                 gate,
-                [
-                    (detector, Expression(detector.pattern, detector.compiled))
-                    for detector in DETECTORS
-                    if detector.gate is kind
-                ],
+                [(detector, Expression(detector.pattern)) for detector in DETECTORS if detector.gate is kind],
             )
             for kind, gate in gates.GATES.items()
         ]
@@ -140,7 +136,7 @@ class ContentScreen:
 
     def _folded(self, texts: pa.StringArray) -> pa.StringArray:
         odd = ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
-        odd |= self._unusual.matches(texts)
+        odd[self._unusual.rows(Batch(texts))] = True
         if not odd.any():
             return texts
         mask = pa.array(odd)
@@ -149,19 +145,21 @@ class ContentScreen:
     def _candidates(self, texts: pa.StringArray) -> dict[int, list[Finder]]:
         """Who has to look at which text."""
         looked: dict[int, list[Finder]] = {}
+        batch = Batch(texts)
         for gate, detectors in self._gated:
-            rows = np.flatnonzero(gate(texts))
-            if not len(rows):
+            rows = gate(batch)
+            if not rows:
                 continue
-            behind = texts.take(pa.array(rows))
+            behind = batch.take(rows)
             for detector, expression in detectors:
-                for row in rows[expression.matches(behind)].tolist():
-                    looked.setdefault(row, []).append(detector)
-        for row, rules in leaks.candidates(texts):
+                for index in expression.rows(behind):
+                    looked.setdefault(rows[index], []).append(detector)
+        for row, rules in leaks.candidates(batch):
             looked.setdefault(row, []).extend(rules)
         if self._names is not None:
-            rows = np.flatnonzero(self._words.matches(texts))
-            for row, spans in zip(rows.tolist(), self._names.find(texts.take(pa.array(rows)).to_pylist()), strict=True):
+            rows = self._words.rows(batch)
+            named = self._names.find([texts[row].as_py() for row in rows])
+            for row, spans in zip(rows, named, strict=True):
                 if spans:
                     looked.setdefault(row, []).append(Named(spans))
         return looked
