@@ -45,6 +45,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def __getitem__(self, row: int) -> bytes:
+        return self.joined[self.starts[row] : self.ends[row]]
+
     def take(self, rows: Sequence[int]) -> Batch:
         """Some of the texts."""
         return Batch(self.texts.take(pa.array(rows, pa.int32())))

@@ -148,7 +148,7 @@ def candidates(batch: Batch) -> Iterator[tuple[int, Sequence[Rule]]]:
         for index in expression.rows(some):
             yield rows[index], (rule,)
     for row in _WORDS.rows(batch):
-        yield row, _by_word(batch.texts[row].as_py().lower())
+        yield row, _by_word(batch[row].decode())
 
 
 def _by_word(text: str) -> list[Rule]:

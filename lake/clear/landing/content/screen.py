@@ -119,9 +119,9 @@ class ContentScreen:
 
     def spans(self, text: str) -> list[tuple[int, int, str]]:
         """Finds in one text: first character, the one after the last, category. What overlaps is one find."""
-        read = fold(text)
-        found = _spans(read.encode(), self._candidates(pa.array([read], pa.string())).get(0, []))
-        where = _where(text, read.encode())
+        batch = Batch(pa.array([fold(text)], pa.string()))
+        found = _spans(batch[0], self._candidates(batch).get(0, []))
+        where = _where(text, batch[0])
         return [(*_original(where, span), span.category) for span in found or ()]
 
     def _judge(self, texts: pa.StringArray) -> dict[int, Judged]:
@@ -129,23 +129,24 @@ class ContentScreen:
         folded = self._folded(texts)
         judged = {}
         for index, finders in self._candidates(folded).items():
-            found = self._masked(texts[index].as_py(), folded[index].as_py().encode(), finders)
+            found = self._masked(texts[index].as_py(), folded[index], finders)
             if found is not None:
                 judged[index] = found
         return judged
 
-    def _folded(self, texts: pa.StringArray) -> pa.StringArray:
+    def _folded(self, texts: pa.StringArray) -> Batch:
+        batch = Batch(texts)
         odd = ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
-        odd[self._unusual.rows(Batch(texts))] = True
+        odd[self._unusual.rows(batch)] = True
         if not odd.any():
-            return texts
+            return batch
         mask = pa.array(odd)
-        return pc.replace_with_mask(texts, mask, pa.array(map(fold, texts.filter(mask).to_pylist()), pa.string()))
+        folded = pa.array(map(fold, texts.filter(mask).to_pylist()), pa.string())
+        return Batch(pc.replace_with_mask(texts, mask, folded))
 
-    def _candidates(self, texts: pa.StringArray) -> dict[int, list[Finder]]:
+    def _candidates(self, batch: Batch) -> dict[int, list[Finder]]:
         """Who has to look at which text."""
         looked: dict[int, list[Finder]] = {}
-        batch = Batch(texts)
         for gate, detectors in self._gated:
             rows = gate(batch)
             if not rows:
@@ -158,7 +159,7 @@ class ContentScreen:
             looked.setdefault(row, []).extend(rules)
         if self._names is not None:
             rows = self._words.rows(batch)
-            named = self._names.find([texts[row].as_py() for row in rows])
+            named = self._names.find([batch[row].decode() for row in rows])
             for row, spans in zip(rows, named, strict=True):
                 if spans:
                     looked.setdefault(row, []).append(Named(spans))
