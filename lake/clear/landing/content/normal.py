@@ -33,7 +33,7 @@ _QUOTES = {
 _MARKS = ((0x300, 0x36F), (0x20D0, 0x20FF), (0xFE00, 0xFE0F), (0xFE20, 0xFE2F), (0xE0000, 0xE01EF))
 _ESCAPED = r"%(?:2[0-9A-Fa-f]|[3-6][0-9A-Fa-f]|7[0-9A-Ea-e])"
 _PIECES = re.compile(rf"{TOKEN.pattern}|{_ESCAPED}", re.ASCII)
-UNUSUAL = rf"{TOKEN.pattern}|{_ESCAPED}"
+UNUSUAL = rf"{TOKEN.pattern}|{_ESCAPED}|[\x01-\x08\x0b\x0c\x0e-\x1f`\x7f]"
 """ASCII texts that are read otherwise than they are written, as an expression for RE2."""
 
 

@@ -34,7 +34,7 @@ DETECTORS: tuple[Detector, ...] = (
 )
 MOST_FINDS = 2_000
 """In one text; one with more is withheld as a whole."""
-REVISION = 1
+REVISION = 2
 """Raised when a check, the folding or the tokens change, which the digest of the rules does not see by itself."""
 _WORDS = r"\pL\S*\s+\S*\pL"
 """Running text, in which a model looks for names: two words at least, so no program and no site."""

@@ -8,7 +8,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.clear.landing.content.normal import fold, places
+from lake.clear.landing.content.expression import Batch, Expression
+from lake.clear.landing.content.normal import UNUSUAL, fold, places
 from lake.clear.landing.content.screen import ContentScreen
 from lake.clear.landing.content.tokens import TOKEN, Tokens
 
@@ -68,6 +69,16 @@ def test_what_looks_like_a_token_and_is_none_is_read() -> None:
     """Only letters a to p, of the right number, behind a category that is masked."""
     for text in (f"[CARD:{CARD}]", "[CARD:jane@example.com]", f"[NOTHING:{CARD}]"):
         assert masked(text) != [text]
+
+
+def test_ascii_that_is_read_otherwise_than_it_is_written_is_read_so_in_columns_too() -> None:
+    """Control characters and quotes; most texts in ASCII are not folded at all."""
+    ask = Expression(UNUSUAL)
+    for char in map(chr, range(128)):
+        assert ask.rows(Batch(pa.array([f"a{char}b"]))) == ([] if fold(char) == char else [0]), char
+    for char in "\x01\x08\x0b\x1f\x7f":
+        assert masked(f"pay {CARD[:4]}{char}{CARD[4:]} now") == masked(f"pay {CARD} now")
+    assert masked("password: `hunter2`") == [f"password: `{Tokens(b'k' * 32).of('PASSWORD', 'hunter2')}`"]
 
 
 @settings(max_examples=200, deadline=None)
