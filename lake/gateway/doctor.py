@@ -59,7 +59,13 @@ class Doctor:
         self._progress = progress
 
     def examine(self) -> Iterator[Finding]:
-        """Every check in turn; one that fails does not stop the others."""
+        """The lake, and then the machine that it is on."""
+        yield from self.examine_lake()
+        yield from host_findings(self._home.root)
+        yield from sandbox_findings()
+
+    def examine_lake(self) -> Iterator[Finding]:
+        """Every check of what the lake holds in turn; one that fails does not stop the others."""
         for name, check in (
             ("keys", self._keys),
             ("catalog", self._catalog),
@@ -73,8 +79,6 @@ class Doctor:
                 yield from check()
             except (LakeError, KeysError) as error:
                 yield Finding(name, UNCHECKED if _passing(error) else DAMAGE, str(error))
-        yield from host_findings(self._home.root)
-        yield from sandbox_findings()
 
     def _keys(self) -> Iterator[Finding]:
         opened = self._home.keys.verify()

@@ -73,7 +73,7 @@ def ask(world: World) -> list[Any]:
 def damage(world: World) -> list[str]:
     """The checks of the doctor that found damage."""
     with world.open() as opened:
-        return [finding.check for finding in Doctor(opened.home).examine() if finding.state == DAMAGE]
+        return [finding.check for finding in Doctor(opened.home).examine_lake() if finding.state == DAMAGE]
 
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])

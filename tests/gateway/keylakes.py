@@ -73,7 +73,7 @@ def operations(world: World, **options: Any) -> list[dict[str, Any]]:
 def sound(world: World, **options: Any) -> bool:
     """Whether every key, row, object and entry is what it should be, nothing is unfinished, and the log verifies."""
     with world.open(**options) as lake:
-        assert [finding for finding in Doctor(lake.home).examine() if finding.state == DAMAGE] == []
+        assert [finding for finding in Doctor(lake.home).examine_lake() if finding.state == DAMAGE] == []
         assert keeping(lake).status()["unfinished"] == []
     verify_audit(world.root)
     return True

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import pytest
+
+from lake.clear.serving import pool
+from lake.clear.serving.processes import SandboxShape, Zygote
 from lake.gateway.caller import Caller
 from lake.gateway.home import Home
 from lake.gateway.service import GatewayService
@@ -20,6 +25,24 @@ def caller(user: str = w.VERA, purpose: str = "incident", role: str | None = Non
     return Caller(Identity(user), purpose, role, **more)
 
 
+class _Shared(Zygote):
+    """Starts sandboxes for one service after another; loading the engine takes longer than most tests."""
+
+    def close(self) -> None:
+        """It goes on until the tests are over."""
+
+
+_zygotes: dict[SandboxShape, Zygote] = {}
+
+
+def _shared(shape: SandboxShape) -> Zygote:
+    found = _zygotes.get(shape)
+    if found is None or not found.is_alive:
+        found = _zygotes[shape] = _Shared(shape)
+        atexit.register(Zygote.close, found)
+    return found
+
+
 @contextmanager
 def serving(world: w.World, clock: Any = w.clock, **values: Any) -> Iterator[GatewayService]:
     """The service, with small sandboxes."""
@@ -28,7 +51,9 @@ def serving(world: w.World, clock: Any = w.clock, **values: Any) -> Iterator[Gat
         | values
     )
     secret = Secrets(key_file=world.key)
-    opened = GatewayService(lambda: Home.open(world.root, secret, settings=settings, clock=clock), settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "Zygote", _shared)
+        opened = GatewayService(lambda: Home.open(world.root, secret, settings=settings, clock=clock), settings)
     try:
         yield opened
     finally:

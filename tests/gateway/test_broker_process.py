@@ -59,7 +59,7 @@ def check_healthy(apart: Apart, brokers: Brokers) -> None:
     """No key, row, object or entry is damaged, as an operator sees it through a broker, and no object is left over."""
     broker = brokers.start(by_uid(Role.OPERATOR), name="doctor")
     with apart.lake(BrokerPlace(broker.address)) as lake:
-        found = {finding.check: (finding.state, finding.message) for finding in Doctor(lake.home).examine()}
+        found = {finding.check: (finding.state, finding.message) for finding in Doctor(lake.home).examine_lake()}
     broker.stop()
     assert [each for each in found.items() if each[1][0] == DAMAGE] == []
     assert found["stray files"][0] == "ok", found["stray files"]

@@ -267,7 +267,7 @@ def test_a_kill_leaves_an_event_whole_or_absent(strict: World, tmp_path: Path, e
         act(council, event)
         act(council, event)
         assert council.states() == after
-        assert [found for found in Doctor(council.lake.home).examine() if found.state == DAMAGE] == []
+        assert [found for found in Doctor(council.lake.home).examine_lake() if found.state == DAMAGE] == []
 
 
 TAMPERING = {

@@ -80,7 +80,7 @@ def test_a_kill_leaves_an_event_whole_or_absent(world: World, event: str, step: 
         act(desk, event)
         act(desk, event)
         assert state(desk) == after
-        assert [found for found in Doctor(desk.lake.home).examine() if found.state == DAMAGE] == []
+        assert [found for found in Doctor(desk.lake.home).examine_lake() if found.state == DAMAGE] == []
     entries = [entry for entry in world.entries() if entry["type"] == f"break_glass.{event}"]
     assert len(entries) == recorded + (not committed)
 

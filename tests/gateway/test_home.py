@@ -39,7 +39,7 @@ def damaged(world: World) -> bool:
     """Whether the doctor, or opening, reports damage."""
     try:
         with world.open() as opened:
-            return any(finding.state == DAMAGE for finding in Doctor(opened.home).examine())
+            return any(finding.state == DAMAGE for finding in Doctor(opened.home).examine_lake())
     except REFUSED:
         return True
 
@@ -282,7 +282,7 @@ def test_a_lake_is_made_wholly_or_not_at_all(tmp_path: Path) -> None:
         assert not root.exists()
     assert _create(root, tmp_path / "key", 0)[0] == 0
     with lake.open(root, key_file=tmp_path / "key") as opened:
-        assert [finding for finding in Doctor(opened.home).examine() if finding.state == DAMAGE] == []
+        assert [finding for finding in Doctor(opened.home).examine_lake() if finding.state == DAMAGE] == []
 
 
 def test_a_lake_is_for_its_owner_alone(world: World) -> None:

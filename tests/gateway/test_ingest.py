@@ -319,7 +319,7 @@ def test_two_processes_land_one_batch_once(world: World) -> None:
     assert together(world, "known", "race", "race") == ["already landed 144", "landed 144"]
     assert same_rows(world.rows(), landed(w.known_rows() * 2))
     with world.open() as lake:
-        assert not [found for found in Doctor(lake.home).examine() if found.state == DAMAGE]
+        assert not [found for found in Doctor(lake.home).examine_lake() if found.state == DAMAGE]
 
 
 def test_two_processes_give_a_new_employee_one_pseudonym(world: World) -> None:
@@ -357,7 +357,7 @@ def test_a_full_disk_lands_nothing(world: World, limit: int) -> None:
     assert same_rows(world.rows(), landed(w.known_rows()))
     with world.open() as lake:
         assert lake.ingest("events", table(w.known_rows() * 300), batch_id="full").status == "landed"
-        assert not [found for found in Doctor(lake.home).examine() if found.state == DAMAGE]
+        assert not [found for found in Doctor(lake.home).examine_lake() if found.state == DAMAGE]
 
 
 def test_a_store_that_cannot_be_written_is_unavailable(world: World) -> None:

@@ -49,7 +49,7 @@ def findings(world: World) -> dict[str, list[str]]:
     """What the doctor says of a lake, by state."""
     with world.open() as lake:
         found: dict[str, list[str]] = {DAMAGE: [], WARNING: []}
-        for finding in Doctor(lake.home).examine():
+        for finding in Doctor(lake.home).examine_lake():
             found.setdefault(finding.state, []).append(finding.check)
         return found
 

@@ -30,7 +30,7 @@ def check(world: World, load: Load) -> Tally:
     assert tally.kills == load.ingesters * load.kills
     assert same_rows(world.rows("SELECT * FROM events WHERE app IS NULL OR app <> 'Many-QX'"), before)
     with world.open() as opened:
-        assert [found for found in Doctor(opened.home).examine() if found.state == DAMAGE] == []
+        assert [found for found in Doctor(opened.home).examine_lake() if found.state == DAMAGE] == []
     return tally
 
 

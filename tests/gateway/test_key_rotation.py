@@ -26,7 +26,7 @@ def whole(world: World) -> None:
     """Every row opens, every wrap, digest and commit holds."""
     assert same_rows(world.rows(), EXPECTED)
     with world.open() as lake:
-        assert not [found for found in Doctor(lake.home).examine() if found.state == DAMAGE]
+        assert not [found for found in Doctor(lake.home).examine_lake() if found.state == DAMAGE]
 
 
 def wraps(world: World) -> dict[str, set[bytes]]:

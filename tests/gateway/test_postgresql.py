@@ -57,7 +57,7 @@ def _world(made: Template, tmp_path: Path, postgres: PostgresServer) -> Iterator
 def damage(world: World) -> list[str]:
     """What the doctor finds."""
     with world.open() as opened:
-        return [finding.message for finding in Doctor(opened.home).examine() if finding.state == DAMAGE]
+        return [finding.message for finding in Doctor(opened.home).examine_lake() if finding.state == DAMAGE]
 
 
 def test_a_lake_lives_in_its_databases_alone(world: World) -> None:

@@ -92,7 +92,7 @@ def send(lake: Lake) -> str:
 def findings(world: World, state: str = DAMAGE) -> list[str]:
     """Checks of the doctor that end in a state."""
     with world.open() as lake:
-        return [finding.check for finding in Doctor(lake.home).examine() if finding.state == state]
+        return [finding.check for finding in Doctor(lake.home).examine_lake() if finding.state == state]
 
 
 @pytest.mark.parametrize(("trouble", "again"), [(cutting.BEFORE, "landed"), (cutting.AFTER, "already landed")])

@@ -77,7 +77,7 @@ def sent(offset: int) -> list[dict[str, object]]:
 def examined(world: S3World) -> list[Finding]:
     """What the doctor says."""
     with world.open() as opened:
-        return list(Doctor(opened.home).examine())
+        return list(Doctor(opened.home).examine_lake())
 
 
 def states(world: S3World, state: str) -> list[str]:
@@ -107,7 +107,7 @@ def test_the_lake_on_a_server_that_can_do_less(tmp_path: Path) -> None:
         planned = sweep.plan(opened.home, timedelta(0))
         assert [orphan.key for orphan in planned.orphans] == ["data/events/orphan.parquet"]
         assert sweep.execute(opened.home, planned, opened.actor) == 1
-        found = list(Doctor(opened.home).examine())
+        found = list(Doctor(opened.home).examine_lake())
     assert [finding for finding in found if finding.state in {DAMAGE, UNCHECKED}] == []
     lacking = [finding.message for finding in found if (finding.check, finding.state) == ("object store", WARNING)]
     assert [text for text in lacking if "conditional writes" in text]

@@ -44,7 +44,7 @@ def test_disabled_keys_are_no_damage(world: World, whole_level: bool) -> None:
         assert keys.verify_deks() == {"deks": 32, "suspended_deks": 0}
         keys.change_state(scope, disabled=True, whole_level=whole_level)
         assert keys.verify_deks() == {"deks": 24, "suspended_deks": 8}
-        found = list(Doctor(lake.home).examine())
+        found = list(Doctor(lake.home).examine_lake())
         assert not [each for each in found if each.state == DAMAGE]
         assert [each.message for each in found if each.check == "objects" and each.state == WARNING]
         assert keys.verify()["keks"] == 32

@@ -131,6 +131,6 @@ def test_nobody_else_notices(world: World, tmp_path: Path, writers: int, readers
         keys = KeyKeeping(lake.home, lake.actor)
         assert keys.verify()["keks"] > 0
         assert keys.verify_deks()["deks"] == lake.home.catalog.counts()["files"]
-        assert not [one for one in Doctor(lake.home).examine() if one.state == DAMAGE]
+        assert not [one for one in Doctor(lake.home).examine_lake() if one.state == DAMAGE]
         assert reconcile(lake.home, lake.actor).differences == []
         assert keys.verify_shred([tmp_path / "backups"]).clean

@@ -44,7 +44,7 @@ def whole(world: World) -> None:
     """Every row is there once, every wrap, digest and commit holds, and both books agree."""
     assert same_rows(world.rows(), EXPECTED)
     with world.open() as lake:
-        assert not [found for found in Doctor(lake.home).examine() if found.state == DAMAGE]
+        assert not [found for found in Doctor(lake.home).examine_lake() if found.state == DAMAGE]
         assert reconcile(lake.home, lake.actor).differences == []
 
 

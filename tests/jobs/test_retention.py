@@ -38,7 +38,7 @@ def whole(world: World, expected: list[dict[str, Any]]) -> None:
     """Exactly these rows are readable, each once, and everything that is there fits together."""
     assert same_rows(world.rows(), expected)
     with world.open() as lake:
-        assert not [found for found in Doctor(lake.home).examine() if found.state == DAMAGE]
+        assert not [found for found in Doctor(lake.home).examine_lake() if found.state == DAMAGE]
         assert reconcile(lake.home, lake.actor).differences == []
         lake.home.catalog.verify()
 

@@ -55,7 +55,7 @@ def test_every_item_is_done_once_and_recorded(world: World) -> None:
         assert tallied(lake.home) == ONCE
         assert Runner(lake.home).run(job(lake)).id != done.id
         assert [run.state for run in RunJournal(lake.home).recent("tally")] == ["done", "done"]
-        assert not [found for found in Doctor(lake.home).examine() if found.state == DAMAGE]
+        assert not [found for found in Doctor(lake.home).examine_lake() if found.state == DAMAGE]
     assert sum(seen) == 4
     first, ended, *_ = world.entries(JOB_RUN)
     assert (first["step"], first["plan"], first["items"]) == ("begin", done.plan, 4)

@@ -53,7 +53,7 @@ def check(world: World, before: set[str]) -> None:
         assert lake.home.directory.find([ADA, BEN, CLEO]).keys() == {CLEO}
         assert len(lake.home.catalog.directory()) == 2
         lake.home.catalog.verify()
-        assert not [one for one in Doctor(lake.home).examine() if one.state == DAMAGE]
+        assert not [one for one in Doctor(lake.home).examine_lake() if one.state == DAMAGE]
         with lake.home.catalog.database.reading() as connection:
             pages = {
                 each.name: [one for _, part in dump.pages(connection, each) for one in part] for each in dump.TABLES
@@ -110,7 +110,7 @@ def test_what_the_log_says_of_them_goes_too(world: World, tmp_path: Path) -> Non
                 opened += 1
                 assert not left
         assert opened == 1
-        assert not [one for one in Doctor(lake.home).examine() if one.state == DAMAGE]
+        assert not [one for one in Doctor(lake.home).examine_lake() if one.state == DAMAGE]
 
 
 def test_who_is_hired_again_starts_afresh(world: World, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
 
@@ -26,6 +28,8 @@ ENVIRONMENT = {
 }
 QUICK = Patience(connect=2.0, read=10.0, deadline=20.0, first_pause=0.01, longest_pause=0.1)
 _numbers = itertools.count(1)
+# Each session would read its large description of S3 again, which takes longer than most tests.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def test_a_kill_leaves_it_whole_or_absent(world: World, what: str, step: str) ->
         act(fleet, what)
         act(fleet, what)
         assert what == "grant" or happened(fleet, what)
-        assert [found for found in Doctor(fleet.lake.home).examine() if found.state == DAMAGE] == []
+        assert [found for found in Doctor(fleet.lake.home).examine_lake() if found.state == DAMAGE] == []
 
 
 def test_a_lease_that_nobody_got_is_waited_for(world: World) -> None:

@@ -225,7 +225,7 @@ def test_a_sweep_forgets_leases_that_are_long_over(fleet: Fleet) -> None:
     assert Runner(home).run(sweep).detail["leases"] == 1
     fleet.wait(31 * 86_400)
     assert Runner(home).run(sweep).detail["leases"] == 1
-    assert [one for one in Doctor(home).examine() if one.state == DAMAGE] == []
+    assert [one for one in Doctor(home).examine_lake() if one.state == DAMAGE] == []
 
 
 def test_leases_are_forgotten_after_a_month_unless_a_pause_still_asks_for_them(fleet: Fleet) -> None:
@@ -240,4 +240,4 @@ def test_leases_are_forgotten_after_a_month_unless_a_pause_still_asks_for_them(f
         fleet.upload("ada-1", old, [sent(ADA, START, 2)])
     fleet.grant("cleo-1")
     assert len(kinds(fleet, "lease.grant")) == 4
-    assert [one for one in Doctor(fleet.lake.home).examine() if one.state == DAMAGE] == []
+    assert [one for one in Doctor(fleet.lake.home).examine_lake() if one.state == DAMAGE] == []

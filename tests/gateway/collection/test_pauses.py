@@ -335,7 +335,7 @@ def test_everything_is_on_record_as_counts_and_pseudonyms(fleet: Fleet) -> None:
     for secret in (ADA, BEN, CLEO, "ada-1", "olga", REASON):
         assert secret not in text
     assert next(entry for entry in found if entry["type"] == "ingest.refused")["reason"] == "paused"
-    assert [one for one in Doctor(fleet.lake.home).examine() if one.state == DAMAGE] == []
+    assert [one for one in Doctor(fleet.lake.home).examine_lake() if one.state == DAMAGE] == []
 
 
 def test_nobody_alone_ends_a_pause_with_two_names_of_one_request(fleet: Fleet) -> None:

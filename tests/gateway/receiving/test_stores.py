@@ -148,4 +148,4 @@ def test_the_host_cannot_end_a_pause_nor_change_a_contract(site: Stored) -> None
 
 def test_the_lake_is_sound_afterwards(site: Stored) -> None:
     """Every object, row and commit."""
-    assert [finding.message for finding in Doctor(site.lake.home).examine() if finding.state == DAMAGE] == []
+    assert [finding.message for finding in Doctor(site.lake.home).examine_lake() if finding.state == DAMAGE] == []

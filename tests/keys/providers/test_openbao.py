@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from keys.errors import KeyStateError, ProviderAnswerError, ProviderSealedError, ProviderUnavailableError
 from keys.providers.openbao import BATCH, OpenBaoProvider
 from keys.refs import KeyState
+from tests import forking
 from tests.keys.providers.conformance import NAME, to_wrap, wrapped
 from tests.keys.providers.openbao_server import wait_until
 
@@ -42,9 +42,7 @@ def provider(openbao_provider):
 def child(config, call, number, step=""):
     """Another process that makes one call, and is killed at a step of it."""
     arguments = [config.address, config.token_file, config.prefix, config.ca_file, NAME, call, number, step]
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return forking.python(CHILD, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def ended(process):
