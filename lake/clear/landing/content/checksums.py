@@ -139,5 +139,6 @@ def bech32(text: str) -> bool:
 
 def monotone(digits: str) -> bool:
     """Whether it is one digit over and over, or counts up or down: a placeholder."""
-    steps = {(int(after) - int(before)) % 10 for before, after in pairwise(digits)}
-    return len(steps) <= 1 and steps <= {0, 1, 9}
+    steps = ((int(after) - int(before)) % 10 for before, after in pairwise(digits))
+    first = next(steps, 0)
+    return first in {0, 1, 9} and all(step == first for step in steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from lake.clear.landing.content import checksums, words
@@ -18,6 +19,7 @@ from lake.clear.landing.content.detector import (
 )
 
 SEPARATORS = r" \t.,\-_/|:*~+=#;'\"()\\"
+_GROUP = re.compile(rb"[0-9]+")
 _GROUPINGS = frozenset({(4, 6, 5), (4, 6, 4), (4, 4, 5), (6, 13), (4, 4, 4, 4, 3), (5, 4, 5), (4, 4, 4, 1), (6, 4, 6)})
 IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
@@ -63,21 +65,14 @@ def _regular(sizes: list[int], gaps: list[bytes]) -> bool:
     return min(sizes) >= 3 or (all(size == sizes[0] for size in sizes[:-1]) and sizes[-1] <= sizes[0])
 
 
-def _runs(text: bytes, start: int, end: int) -> Iterator[Bounds]:
+def _runs(text: bytes, start: int, end: int) -> list[Bounds]:
     """The groups of digits of a candidate."""
-    first = None
-    for position in range(start, end + 1):
-        is_digit = position < end and 48 <= text[position] <= 57
-        if is_digit and first is None:
-            first = position
-        elif not is_digit and first is not None:
-            yield first, position
-            first = None
+    return [match.span() for match in _GROUP.finditer(text, start, end)]
 
 
 def cards(text: bytes, start: int, end: int) -> Iterator[Bounds]:
     """Cards within groups of digits, wherever they begin."""
-    runs = list(_runs(text, start, end))
+    runs = _runs(text, start, end)
     taken = start
     for index, (first, _) in enumerate(runs):
         if first >= taken:

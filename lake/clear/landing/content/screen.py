@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from lake.clear.landing.content import contact, credentials, gates, identity, leaks, money, topics
 from lake.clear.landing.content.categories import CATEGORIES
 from lake.clear.landing.content.detector import Detector, Span
-from lake.clear.landing.content.expression import Batch, Expression
+from lake.clear.landing.content.expression import Batch, Expression, Frequent
 from lake.clear.landing.content.ner import Named, NameFinder
 from lake.clear.landing.content.normal import UNUSUAL, Places, fold, places
 from lake.clear.landing.content.tokens import Tokens
@@ -92,7 +92,7 @@ class ContentScreen:
             )
             for kind, gate in gates.GATES.items()
         ]
-        self._unusual = Expression(UNUSUAL)
+        self._unusual = Frequent(UNUSUAL)
 
     def apply(self, strings: Mapping[str, pa.Array]) -> Screened:
         """Find and mask what may not land in the clear, in every column of texts.
