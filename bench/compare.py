@@ -7,7 +7,7 @@ from typing import Any
 
 NOISE = 0.25
 """Ratios of one run move by as much on a busy machine of two cores; less than that says nothing."""
-_RATIOS = ("ratios", "kept ratios", "slower_than", "filter off, slower_than")
+_RATIOS = ("ratios", "kept ratios", "gateway ratios", "slower_than", "filter off, slower_than")
 
 
 def worse(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -7,13 +7,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bench.query import ARROW, DUCKLAKE, FAIR, FOUND, KEPT, LAKE
+from bench.query import ARROW, DOOR, DUCKLAKE, FAIR, FOUND, KEPT, LAKE, OURS
 from bench.world import ALL, FILTERED
 
 FONT = 'font-family="sans-serif" font-size="11"'
 TEXT, PICTURE = "performance.md", "performance.svg"
-SIDES = (LAKE, KEPT, FAIR, FOUND, ARROW, DUCKLAKE)
-COLOURS = {LAKE: "#1b4f72", KEPT: "#5dade2", FAIR: "#7d6608", FOUND: "#d4ac0d", ARROW: "#7b7d7d", DUCKLAKE: "#943126"}
+SIDES = (LAKE, KEPT, DOOR, FAIR, FOUND, ARROW, DUCKLAKE)
+OUR_COLOURS = {LAKE: "#1b4f72", KEPT: "#2e86c1", DOOR: "#85c1e9"}
+COLOURS = OUR_COLOURS | {FAIR: "#7d6608", FOUND: "#d4ac0d", ARROW: "#7b7d7d", DUCKLAKE: "#943126"}
 INTRODUCTION = Path(__file__).with_suffix(".md")
 
 
@@ -48,10 +49,10 @@ def _role(title: str, found: Mapping[str, Any]) -> Iterator[str]:
         ["question, seconds", *sides],
         [[name, *(f"{taken[side]:.3f}" for side in sides)] for name, taken in seconds.items()],
     )
-    others = [side for side in sides if side not in {LAKE, KEPT}]
+    others = [side for side in sides if side not in OURS]
     rows = [
         [f"{ours}: {what}", *(f"{found[key][side][what]:.2f}" for side in others)]
-        for ours, key in ((LAKE, "ratios"), (KEPT, "kept ratios"))
+        for ours, key in OURS.items()
         for what in ("geometric mean", "worst")
     ]
     yield from _table(["ratio to", *others], rows)

@@ -32,8 +32,12 @@ from lake.gateway.service import GatewayService
 from lake.rules.model import Identity
 from lake.settings import Settings
 
-LAKE, KEPT, FAIR, FOUND = "lake", "lake, slices kept", "plain twin", "plain pyarrow"
-"""Ours with nothing kept, ours behind a gateway that keeps slices; what protection costs; what a user would have."""
+LAKE, KEPT, DOOR = "lake, nothing kept", "lake, kept", "gateway, kept"
+"""Ours: all decrypted anew, embedded; what an earlier question decrypted is still there; behind a gateway's door."""
+OURS = {LAKE: "ratios", KEPT: "kept ratios", DOOR: "gateway ratios"}
+"""Under what names their ratios to the others are found."""
+FAIR, FOUND = "plain twin", "plain pyarrow"
+"""What protection costs; what a user would have."""
 ARROW, DUCKLAKE = "pyarrow dataset", "DuckLake encrypted"
 HIVE = "hive_partitioning = true, hive_types = {'employee': VARCHAR, 'sensitivity': TINYINT, 'month': VARCHAR}"
 BATCH_ROWS = 122_880
@@ -65,7 +69,7 @@ def measure(scale: Scale, folder: Path, *, with_ducklake: bool = True) -> dict[s
     try:
         everything = _role(world.ALL, QUERIES, store, scale, lake_of_ducks)
         filtered = _role(world.FILTERED, FILTERED_QUERIES, store, scale, None)
-        peaks = {side: _peak(side, store, scale) for side in (LAKE, FAIR, FOUND, ARROW)}
+        peaks = {side: _peak(side, store, scale) for side in (LAKE, KEPT, FAIR, FOUND, ARROW)}
         if lake_of_ducks is not None:
             peaks[DUCKLAKE] = lake_of_ducks.peak_bytes()
     finally:
@@ -102,14 +106,16 @@ def _role(
     rows: dict[str, int] = {}
     plain = (FAIR, FOUND) if role == world.ALL else (FAIR,)
     with (
-        world.connect(store.lake, role, scale.threads) as gateway,
+        world.connect(store.lake, role, scale.threads, keep=False) as cold,
+        world.connect(store.lake, role, scale.threads) as kept,
         world.service(store.lake, scale.threads) as service,
         _engine(scale, cached=True) as fair,
         _engine(scale, cached=False) as found,
     ):
         for query in queries:
             say(f"  {role}: {query.name}")
-            sides = {LAKE: through_gateway(gateway, query), KEPT: through_service(service, role, query)}
+            sides = {LAKE: through_gateway(cold, query), KEPT: through_gateway(kept, query)}
+            sides[DOOR] = through_service(service, role, query)
             for side in plain:
                 engine = fair if side == FAIR else found
                 sides[side] = through_duckdb(engine, query, view(store, side, query, role), "events")
@@ -121,12 +127,11 @@ def _role(
             if lake_of_ducks is not None:
                 timed[DUCKLAKE] = _asked(lake_of_ducks, query, store, sides[LAKE])
             seconds[query.name] = interleaved(timed, scale.repeat, warm=False)
-    others = [side for side in next(iter(seconds.values())) if side not in {LAKE, KEPT}]
+    others = [side for side in next(iter(seconds.values())) if side not in OURS]
     return {
         "seconds": seconds,
         "rows": rows,
-        "ratios": {side: ratios(seconds, side) for side in others},
-        "kept ratios": {side: ratios(seconds, side, KEPT) for side in others},
+        **{key: {side: ratios(seconds, side, ours) for side in others} for ours, key in OURS.items()},
     }
 
 
@@ -215,10 +220,11 @@ def _ask_all(side: str, folder: Path, threads: int) -> None:
     ]
     store = Store(folder / "lake", files, folder / "found")
     everywhere = [replace(query, employee=None, window=None) for query in QUERIES]
+    ours: Connection | None = None
     for asked, query in zip(everywhere, QUERIES, strict=True):
-        if side == LAKE:
-            with world.connect(store.lake, world.ALL, threads) as gateway:
-                through_gateway(gateway, query)()
+        if side in OURS:
+            ours = ours or world.connect(store.lake, world.ALL, threads, keep=side == KEPT)
+            through_gateway(ours, query)()
         elif side == ARROW:
             question = {"name": query.name, "employee": query.employee, "first": "", "last": ""}
             if query.window is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.query import OURS
 from bench.world import ALL, FILTERED
 
 
@@ -184,9 +185,8 @@ def _queries(role: str, found: Mapping[str, Any]) -> Iterator[Table]:
     for query, taken in seconds.items():
         table.add_row(query, *(f"{taken[side]:.3f}" for side in sides))
     yield table
-    ratios, kept = found[role]["ratios"], found[role]["kept ratios"]
-    table = _table(f"query, role {role}: how many times as long the lake takes", "", *ratios)
-    for what, by_side in (("lake", ratios), ("slices kept", kept)):
+    table = _table(f"query, role {role}: how many times as long the lake takes", "", *found[role]["ratios"])
+    for what, by_side in ((side, found[role][key]) for side, key in OURS.items()):
         for name in ("geometric mean", "worst"):
             table.add_row(f"{what}, {name}", *(f"{by_query[name]:.2f}" for by_query in by_side.values()))
     yield table

@@ -58,11 +58,8 @@ def context_head(kind: Kind, count: int) -> bytes:
 
 def context_fields(*fields: str | int | bytes) -> bytes:
     """Some fields as they stand in a context."""
-    parts: list[bytes] = []
-    for field in fields:
-        raw = field if isinstance(field, bytes) else str(field).encode()
-        parts += (len(raw).to_bytes(4, "big"), raw)
-    return b"".join(parts)
+    raws = [field if isinstance(field, bytes) else str(field).encode() for field in fields]
+    return b"".join([part for raw in raws for part in (len(raw).to_bytes(4, "big"), raw)])
 
 
 def new_key() -> bytes:

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import pyarrow as pa
 
+from lake.clear.reading.image.images import Images
 from lake.client.dataset import Dataset, LocalSource
 from lake.client.order import Shard
 from lake.client.place import PATIENCE, is_url
@@ -69,7 +70,9 @@ class Connection:
         self._user, self._purpose, self._role = user, purpose, role
         contracts = Contracts(home)
         self._policies = Policies(home, contracts)
-        self._gateway = QueryGateway(home, contracts, self._policies)
+        settings = home.settings
+        images = Images(settings.image_bytes, settings.slice_cache, settings.slice_seconds)
+        self._gateway = QueryGateway(home, contracts, self._policies, images=images if settings.image_bytes else None)
         self._lock = threading.Lock()
         self._open: WeakSet[Cancellation] = WeakSet()
 

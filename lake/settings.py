@@ -66,7 +66,10 @@ class Settings:
         names: a model that looks for names in texts before they land; None for none.
         schedule: when the daemon runs jobs, a YAML mapping from jobs to cron expressions (UTC) or ``off``, such as
             ``{compact: "27 1 * * *", scrub: "off"}``; what it does not name has its usual time. From ``LAKE_SCHEDULE``.
-        slice_cache: bytes of slices kept between queries behind a gateway, for ``slice_seconds``; 0 keeps none.
+        image_bytes: encrypted columns of a query that are opened together for the engine to read by itself, where the
+            grant hides nothing in them; of more, and with 0 always, rows are decoded part by part. Embedded only.
+        slice_cache: bytes of what is kept between queries, for ``slice_seconds``: slices behind a gateway, images
+            embedded; 0 keeps none.
     """
 
     landing_bytes: int = 96 * MIB
@@ -78,6 +81,7 @@ class Settings:
     sandbox_patience: float = 60.0
     sandbox_memory: int = 1024 * MIB
     sandbox_seconds: float = 3600.0
+    image_bytes: int = 1024 * MIB
     slice_cache: int = 1024 * MIB
     slice_seconds: float = 60.0
     compact_rows: int = 983_040

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from lake.clear.reading.slice import Slice
+from lake.clear.reading.slice import Shown, Slice
 from lake.clear.sandbox import aggregates, execute, syntax
 from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits
 from lake.clear.sandbox.projection import Projection
@@ -16,6 +16,7 @@ from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.pool import Pool
 from lake.clear.serving.recall import Recall, RecallingSession
 from lake.clear.serving.session import SandboxSession
+from lake.errors import QueryCancelledError
 
 
 class Session(Protocol):
@@ -82,13 +83,23 @@ class InProcess:
         limits: SandboxLimits,
         plain: Projection | None = None,
     ) -> Running:
-        """See ``execute.run``; rows of a plain projection are not shown to the engine."""
-        self._running = self._export(sql, slices, plain, limits) if plain and not parameters else None
+        """See ``execute.run``; rows of a plain projection that are decoded here are not shown to the engine."""
+        images = self._images(slices)
+        self._running = self._export(sql, slices, plain, limits) if plain and not parameters and not images else None
         if self._running is None:
-            self._running = execute.run(sql, slices, parameters, limits)
+            self._running = execute.run(sql, slices, parameters, limits, images)
         if self._cancelled:
             self._running.cancel()
         return self._running
+
+    def _images(self, slices: Mapping[str, Slice]) -> dict[str, Shown]:
+        """What the engine can read by itself."""
+        found = {name: source.image(self._check) for name, source in slices.items()}
+        return {name: image for name, image in found.items() if image is not None}
+
+    def _check(self) -> None:
+        if self._cancelled:
+            raise QueryCancelledError("the query was cancelled")
 
     @staticmethod
     def _export(sql: str, slices: Mapping[str, Slice], plain: Projection, limits: SandboxLimits) -> Running | None:

@@ -35,13 +35,19 @@ MOST_OF_SHORT = 512
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What one dataset of a query needs: its grant, and files each with the number of its employee."""
+    """What one dataset of a query needs: its grant, and files each with the number of its employee.
+
+    Attributes:
+        first, last: the grant's window on capture times, inclusive, None where it bounds no row of the files.
+        needed: within the window, the earliest and the latest capture time that the query can need.
+    """
 
     grant: Grant
     contract: Contract
     files: Sequence[tuple[DataFile, int]]
     first: datetime | None
     last: datetime | None
+    needed: tuple[datetime | None, datetime | None] = (None, None)
 
     def requests(self) -> list[DekRequest]:
         """The DEKs to ask for, in the order of the files."""
@@ -109,7 +115,11 @@ class Planner:
         selection = Selection(grant.dataset, levels, numbers, wanted_first, wanted_last)
         files = without_withheld(self._home, grant, self._home.catalog.select(selection))
         self._home.quarantine.refuse(grant.dataset, files)
-        return Planned(grant, contract, files, first, last)
+        if all(first is None or first <= file.first_ts for file, _ in files):
+            first = None
+        if all(last is None or file.last_ts <= last for file, _ in files):
+            last = None
+        return Planned(grant, contract, files, first, last, (wanted_first, wanted_last))
 
     def _numbers(self, grant: Grant, principal: Principal, bounds: TableConstraints) -> frozenset[int] | None:
         (purpose,) = grant.purposes  # of a grant that was decided on

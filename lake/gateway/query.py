@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from keys.errors import KeysError, OutdatedPlanError
+from lake.clear.reading.image.images import Images, Need
+from lake.clear.reading.plan import Era
 from lake.clear.reading.slice import Slice
 from lake.clear.sandbox import guard
 from lake.clear.sandbox.answers import Parameters, SandboxLimits
@@ -66,6 +68,7 @@ class QueryGateway:
         engine: where user SQL runs.
         engine_memory: bytes that the engine may use for one query.
         cache: keeps slices between queries; without one none is kept.
+        images: what the engine may read by itself; without it, every row is decoded before the engine has it.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class QueryGateway:
         *,
         engine_memory: int | None = None,
         cache: SliceCache | None = None,
+        images: Images | None = None,
     ) -> None:
         self._home = home
         self._policies = policies
         self._engine = engine
         self._memory = home.settings.engine_memory if engine_memory is None else engine_memory
         self._cache = cache
+        self._images = images
         self._slots = Slots()
         self.admissions = Admissions(home, contracts)
 
@@ -245,20 +250,36 @@ class QueryGateway:
 
     def _slices(self, request: Request, admission: Admission, intent: Recorded) -> dict[str, Slice]:
         requests = [item for planned in admission.planned.values() for item in planned.requests()]
-        era = (admission.allowed.policy.digest, self._home.key_store.epoch()) if self._cache is not None else None
+        era = self._era(admission)
         with tracing.step("keys", keys=len(requests)):
             deks = iter(release(self._home, intent, requests) if requests else ())
         sys.audit("lake.step", "query.keys-released")
         if self._cache is not None and era is not None:
             self._cache.keep_only(era)
+        if self._images is not None and era is not None:
+            self._images.keep_only(era)
         slices: dict[str, Slice] = {}
         with tracing.step("slice", tables=len(admission.planned)):
             for name, planned in admission.planned.items():
                 own = [next(deks) for _ in planned.files]
                 principal = admission.allowed.principal
                 plan = self.admissions.planner.seal(planned, own, principal, request.purpose, admission.now)
-                slices[name] = Slice(plan, None if era is None else admission.key(name, request, era))
+                key = None if era is None or self._cache is None else admission.key(name, request, era)
+                slices[name] = Slice(plan, key, self._need(name, request, admission, era))
         return slices
+
+    def _era(self, admission: Admission) -> Era | None:
+        """What nothing that is kept between queries outlives, if anything is kept."""
+        if self._cache is None and self._images is None:
+            return None
+        return admission.allowed.policy.digest, self._home.key_store.epoch()
+
+    def _need(self, name: str, request: Request, admission: Admission, era: Era | None) -> Need | None:
+        planned, columns = admission.planned[name], admission.query.needed
+        # A query that was written anew needs columns that the caller did not name.
+        if self._images is None or era is None or columns is None or planned.grant.smallest_group is not None:
+            return None
+        return Need(self._images, admission.key(name, request, era), columns[name], *planned.needed)
 
 
 def _values(parameters: Parameters) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from lake.gateway.standing import Standing
 from lake.rules.policy import Limits
 from lake.sealed.audit import entries
 
+CHECK_ROWS, CHECK_SECONDS = 65_536, 0.02
+"""Whether the caller may still read is asked before so many rows have left since it was last asked, and so long ago."""
 _LARGER = 4
 """How many times the size of the first part later ones may have."""
 
@@ -55,6 +58,9 @@ class Outcome:
             "bytes": size,
             "touched": {name: _touched(source) for name, source in slices.items()},
         }
+        whole = sorted(name for name, source in slices.items() if source.whole)
+        if whole:
+            fields["whole"] = whole
         if error is not None:
             fields["error"] = error.code
         self._home.recorder.record(entries.OUTCOME, self._actor, fields)
@@ -135,8 +141,13 @@ class QueryStream:
             self._outcome.record("abandoned", self._slices, 0, 0)
 
     def _leaving(self, part: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        rows, moment = CHECK_ROWS, 0.0
         for batch in part:
-            self._standing.check()
+            # Not for each of many small batches that are taken at once.
+            if rows >= CHECK_ROWS or time.monotonic() - moment > CHECK_SECONDS:
+                self._standing.check()
+                rows, moment = 0, time.monotonic()
+            rows += batch.num_rows
             yield batch
 
     def _make_parts(self) -> Iterator[list[pa.RecordBatch]]:

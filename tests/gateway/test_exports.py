@@ -17,6 +17,7 @@ from lake.gateway.keykeeping import KeyKeeping
 from lake.gateway.keyplans import KeyScope
 from lake.gateway.recorder import parse_entry
 from lake.gateway.service import GatewayService
+from lake.settings import Settings
 from tests import world as w
 from tests.gateway.served import Watch, caller, rows, serving
 
@@ -77,7 +78,7 @@ def test_rows_and_records_are_those_of_the_engine(world: w.World, taken: list[bo
     exported = 0
     with serving(world, slice_cache=64 << 20) as service:
         for who in WHO:
-            with world.connect(*who) as embedded:
+            with world.connect(*who, settings=Settings(image_bytes=0)) as embedded:
                 for sql in QUERIES if who[0] == "stu" else QUERIES[:1]:
                     engine = sql + (" AND true" if "WHERE" in sql else " WHERE true")
                     expected = whole(service, who, engine)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -144,19 +145,30 @@ def _properties(file: FileToRead) -> Any:
     )
 
 
-def _local(file: FileToRead, location: Location) -> pa.NativeFile:
-    """The object of a local store, opened and looked at."""
-    path = f"{location.root}/{file.object_key}"
+@contextmanager
+def opened(file: FileToRead, location: Location) -> Iterator[int]:
+    """A descriptor of the object of a local store, which has been looked at.
+
+    Raises:
+        IntegrityError: it is missing, of an unknown format, has another length, or its unencrypted bytes were changed.
+        UnavailableError: it cannot be read.
+    """
+    _check_format(file)
     try:
-        with open(path, "rb", buffering=0) as looked:  # noqa: PTH123 - one of thousands
+        with open(f"{location.root}/{file.object_key}", "rb", buffering=0) as looked:  # noqa: PTH123 - one of thousands
             number = looked.fileno()
-            _check_clear_bytes(file, os.fstat(number).st_size, lambda start, count: os.pread(number, count, start))
-        stream = pa.OSFile(path)
+            check_clear_bytes(file, os.fstat(number).st_size, lambda start, count: os.pread(number, count, start))
+            yield number
     except FileNotFoundError:
         raise _missing(file) from None
     except OSError:
         raise UnavailableError(f"the object of file {file.file_id} cannot be read") from None
-    return stream
+
+
+def _local(file: FileToRead, location: Location) -> pa.NativeFile:
+    """The object of a local store, opened and looked at."""
+    with opened(file, location):
+        return pa.OSFile(f"{location.root}/{file.object_key}")
 
 
 def _local_files(file: FileToRead, location: Location) -> tuple[fs.FileSystem, dict[str, Any]]:
@@ -171,27 +183,33 @@ def _remote(file: FileToRead, location: Location) -> tuple[fs.FileSystem, dict[s
 def _ranged(file: FileToRead, location: Location) -> RangedObject:
     assert location.part is not None  # noqa: S101 - the caller has looked
     opened = RangedObject(file.object_key, file.length, location.part)
-    _check_clear_bytes(file, opened.length, opened.read)
+    check_clear_bytes(file, opened.length, opened.read)
     return opened
 
 
-def _check_clear_bytes(file: FileToRead, length: int, read: Callable[[int, int], bytes]) -> None:
+def check_clear_bytes(file: FileToRead, length: int, read: Callable[[int, int], bytes]) -> None:
+    """Compare what is not encrypted of a file with what was written.
+
+    Raises:
+        IntegrityError: it differs.
+    """
     if length != file.length or length < 12:
-        raise _changed(file)
+        raise changed(file)
     head, end = read(0, 4), read(length - 8, 8)
     footer = int.from_bytes(end[:4], "little")
     if head != _MAGIC or end[4:] != _MAGIC or footer + 8 > length:
-        raise _changed(file)
+        raise changed(file)
     crypto = read(length - 8 - footer, len(_CRYPTO_HEAD) + 8 + len(_CRYPTO_TAIL))
     if not (crypto.startswith(_CRYPTO_HEAD) and crypto.endswith(_CRYPTO_TAIL)):
-        raise _changed(file)
+        raise changed(file)
 
 
 def _missing(file: FileToRead) -> IntegrityError:
     return IntegrityError(f"the object of file {file.file_id} is missing", hint="restore it from a backup")
 
 
-def _changed(file: FileToRead) -> IntegrityError:
+def changed(file: FileToRead) -> IntegrityError:
+    """The error for a file that is not what was written."""
     return IntegrityError(
         f"the object of file {file.file_id} is not what was written",
         hint="restore it from a backup; 'lake doctor' lists every damaged file",

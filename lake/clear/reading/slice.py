@@ -7,7 +7,7 @@ hides no row of the files and masks no column; otherwise after both, so that it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 
 from lake.clear.reading.codes import all_plain, carried
 from lake.clear.reading.filter import FilterCompiler, columns_of
+from lake.clear.reading.image.build import Image
+from lake.clear.reading.image.images import Need
 from lake.clear.reading.mask import apply_mask
 from lake.clear.reading.nulls import cleared
 from lake.clear.reading.plan import SUBJECT_COLUMN, FileToRead, SealedPlan, SliceKey, Source
@@ -37,22 +39,39 @@ class Touched:
         self.rows[source.sensitivity] = self.rows.get(source.sensitivity, 0) + rows
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Columns of an image that one query may read; it may have others, of earlier ones."""
+
+    image: Image
+    columns: Sequence[str]
+
+    @property
+    def path(self) -> str:
+        """Where this process opens it."""
+        return self.image.path
+
+
 class Slice:
     """The permitted rows of one sealed plan. ``failure`` keeps the typed error of a scan that broke off.
 
-    ``schema`` is what a reader sees, ``carried`` how its columns are handed over: short texts as dictionaries.
+    ``whole`` tells that row groups were handed over whole, whatever of them the query needs. ``schema`` is what a
+    reader sees, ``carried`` how its columns are handed over: short texts as dictionaries.
 
     Args:
         key: what the rows depend on, if a scan may be kept for a later query.
+        need: what the query needs of it, if the engine may read an image.
     """
 
-    def __init__(self, plan: SealedPlan, key: SliceKey | None = None) -> None:
+    def __init__(self, plan: SealedPlan, key: SliceKey | None = None, need: Need | None = None) -> None:
         self.schema = plan.schema
         self._coded = plan.coded - plan.masks.keys()
         self.carried = carried(plan.schema, self._coded)
         self.key = key
         self.touched = Touched()
         self.failure: LakeError | None = None
+        self.whole = False
+        self._need = need
         self._plan = plan
         self._lock = threading.Lock()
         self._policy = self._policy_filter()
@@ -110,6 +129,37 @@ class Slice:
         wanted = list(self.schema.names if columns is None else columns)
         schema = self._chosen(wanted, self.carried)
         return pa.RecordBatchReader.from_batches(schema, self._leaving(wanted, condition))
+
+    def image(self, go_on: Callable[[], None] = lambda: None) -> Shown | None:
+        """What the query needs of the slice as a Parquet file in memory, all of whose rows now count as touched.
+
+        Args:
+            go_on: called now and then; what it raises is passed on.
+
+        Returns:
+            None where the policy hides a row of the files or masks a column, where files are not local, or together
+            too large, or of different forms: then the slice is to be scanned.
+
+        Raises:
+            IntegrityError, UnavailableError: a file cannot be read; kept as ``failure``.
+        """
+        plan, need = self._plan, self._need
+        if need is None or self._policy is not None or plan.location.part is not None or not plan.files:
+            return None
+        if not need.columns.isdisjoint(plan.masks):
+            return None
+        # A query that names no column counts rows, and a column has them.
+        chosen = [field for field in self.schema if field.name in need.columns] or [self.schema.field(0)]
+        try:
+            image = need.images.image(plan, need, pa.schema(chosen), go_on)
+        except LakeError as error:
+            self.failure = error
+            raise
+        if image is None:
+            return None
+        self.whole = True
+        self.touch(image.touched)
+        return Shown(image, [field.name for field in chosen])
 
     def tagged(
         self, columns: Sequence[str], condition: pc.Expression | None, *, coded: bool = True

@@ -68,9 +68,15 @@ class SliceTable(ds.InMemoryDataset):  # type: ignore[misc]
         return _Scannable(self._scan(columns, filter))
 
 
-def opened() -> duckdb.DuckDBPyConnection:
-    """An empty database that reaches nothing outside itself, with no thread of its own yet."""
-    connection = duckdb.connect(":memory:", config={**_LOCKED_DOWN, "threads": 1})
+def opened(paths: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+    """An empty database that reaches nothing outside itself but these files, with no thread of its own yet."""
+    # DuckDB takes the paths only of a database that is open, and only before it is closed to others.
+    config = {**_LOCKED_DOWN, "threads": 1} | ({"enable_external_access": "true"} if paths else {})
+    connection = duckdb.connect(":memory:", config=config)
+    if paths:
+        connection.execute(f"SET allowed_paths = [{', '.join(map(_quoted, paths))}]").fetchall()
+        connection.execute("SET enable_external_access = false").fetchall()
+        connection.execute("SET enable_external_file_cache = false").fetchall()  # it would copy what is in memory
     connection.execute("SET TimeZone = 'UTC'").fetchall()
     connection.execute("SET enable_progress_bar = false").fetchall()  # it would be drawn on stdout, into the result
     return connection
@@ -96,15 +102,48 @@ def shape(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameter
     return started(connection, f"SELECT * FROM ({sql}\n) LIMIT 0", parameters).schema  # noqa: S608 - admitted
 
 
-def run(sql: str, slices: Mapping[str, SliceLike], parameters: Parameters, limits: SandboxLimits) -> Running:
+def _quoted(path: str) -> str:
+    return "'" + path.replace("'", "''") + "'"
+
+
+def _show(connection: duckdb.DuckDBPyConnection, name: str, image: ImageLike) -> None:
+    columns = ", ".join(f'"{column}"' for column in image.columns)
+    connection.execute(f'CREATE VIEW "{name}" AS SELECT {columns} FROM read_parquet({_quoted(image.path)})')  # noqa: S608
+
+
+class ImageLike(Protocol):
+    """A table as a Parquet file in memory."""
+
+    @property
+    def path(self) -> str:
+        """Where this process opens it."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Those of it that the table has."""
+
+
+def run(
+    sql: str,
+    slices: Mapping[str, SliceLike],
+    parameters: Parameters,
+    limits: SandboxLimits,
+    images: Mapping[str, ImageLike] = {},
+) -> Running:
     """Start a query that the guard has admitted.
+
+    Args:
+        images: of tables that the engine reads by itself; let go with the result.
 
     Raises:
         QueryRefusedError: the engine does not accept it over these columns; it says why, as no row was read yet.
         QueryFailedError, LimitExceededError: it failed while it ran.
     """
-    connection = opened()
-    tables = {name: SliceTable(source.carried, source.scan) for name, source in slices.items()}
+    connection = opened([image.path for image in images.values()])
+    held = dict(images)
+    for name, image in held.items():
+        _show(connection, name, image)
+    tables = {name: SliceTable(source.carried, source.scan) for name, source in slices.items() if name not in images}
     for name, table in tables.items():
         connection.register(name, table)
     settled(connection, limits.threads, limits.memory)
@@ -114,6 +153,7 @@ def run(sql: str, slices: Mapping[str, SliceLike], parameters: Parameters, limit
         deadline.cancel()
         with suppress(duckdb.Error):
             connection.close()
+        held.clear()
 
     def translated(error: Exception) -> LakeError:
         failures = [source.failure for source in slices.values() if source.failure is not None]

@@ -29,6 +29,7 @@ from lake.clear.sandbox.divisible import divisible
 from lake.clear.sandbox.fingerprint import fingerprint
 from lake.clear.sandbox.grammar import query
 from lake.clear.sandbox.names import MAX_LITERALS
+from lake.clear.sandbox.needed import needed
 from lake.clear.sandbox.projection import Projection, projection
 from lake.clear.sandbox.syntax import Statement, fold
 from lake.clear.sandbox.walk import Walk, unknown
@@ -52,6 +53,7 @@ class AdmittedQuery:
         constraints: per referenced dataset, bounds that every needed row fulfils.
         fingerprint: ``sha256:`` and hex; the same for queries that differ in literals alone.
         literals: texts of its constants in order of the tree, at most 64. They may be personal data.
+        needed: per referenced dataset, the visible columns that it can need; None if that cannot be said.
     """
 
     sql: str
@@ -64,6 +66,7 @@ class AdmittedQuery:
     divisible: bool
     projection: Projection | None
     explain: bool
+    needed: Mapping[str, frozenset[str]] | None
 
 
 def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> AdmittedQuery:
@@ -84,6 +87,7 @@ def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> Admitt
         digest = fingerprint(statement.tree)
         row_by_row = not statement.explain and divisible(statement.tree, frozenset(walk.granted))
         plain = None if statement.explain else projection(statement.tree, tables)
+        columns = needed(statement.tree, {name: tables[name] for name in walk.tables})
     except RecursionError:
         raise QueryRefusedError("the query is nested too deeply") from None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -99,4 +103,5 @@ def admit(statement: Statement, tables: Mapping[str, Collection[str]]) -> Admitt
         divisible=row_by_row,
         projection=plain,
         explain=statement.explain,
+        needed=columns,
     )
