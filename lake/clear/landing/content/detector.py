@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 import re2
 
@@ -41,8 +42,7 @@ def compiled(pattern: str, *, captures: bool = True, longest: bool = False, memo
     return re2.compile(pattern.encode(), options)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A find: where, what, and the value by which its mask token is made."""
 
     start: int

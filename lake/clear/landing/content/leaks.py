@@ -126,6 +126,7 @@ _ALWAYS = Expression("|".join(f"(?:{rule.pattern})" for rule in _SHORTLY))
 _WITH_COMMON = [(rule, Expression(rule.pattern)) for rule in _COMMONLY]
 _COMMON_WORDS = Frequent(_of({word for rule in _COMMONLY for word in rule.keywords}))
 _WORDS = Expression(_of(_BY_WORD))
+_EITHER = Expression(f"(?:{_ALWAYS.pattern})|(?:{_WORDS.pattern})")
 _WORD = compiled("|".join(map(re2.escape, _BY_WORD)), captures=False, longest=True)
 _RULES_OF = list(_BY_WORD.values())
 _PLACES = {
@@ -140,15 +141,17 @@ def candidates(batch: Batch) -> Iterator[tuple[int, Sequence[Rule]]]:
     A rule whose word is in most texts, or too short to tell, is asked by its own expression; the others where their
     word is.
     """
-    for row in _ALWAYS.rows(batch):
-        yield row, _SHORTLY
-    rows = _COMMON_WORDS.rows(batch)
-    some = batch.take(rows)
+    few = _EITHER.rows(batch)
+    some = batch.take(few)
+    for index in _ALWAYS.rows(some):
+        yield few[index], _SHORTLY
+    many = _COMMON_WORDS.rows(batch)
+    more = batch.take(many)
     for rule, expression in _WITH_COMMON:
-        for index in expression.rows(some):
-            yield rows[index], (rule,)
-    for row in _WORDS.rows(batch):
-        yield row, _by_word(batch[row].decode())
+        for index in expression.rows(more):
+            yield many[index], (rule,)
+    for index in _WORDS.rows(some):
+        yield few[index], _by_word(some[index].decode())
 
 
 def _by_word(text: str) -> list[Rule]:

@@ -181,8 +181,11 @@ class ContentScreen:
                 pieces += (text[position:start], self._tokens.of(span.category, span.value.decode(errors="replace")))
                 position = end
         pieces.append(text[position:])
-        level = max(CATEGORIES[span.category].sensitivity for span in found)
-        return Judged("".join(pieces), level, Counter(span.category for span in found))
+        categories = [span.category for span in found]
+        level = max(CATEGORIES[category].sensitivity for category in categories)
+        return Judged(
+            "".join(pieces), level, {category: categories.count(category) for category in dict.fromkeys(categories)}
+        )
 
 
 def _where(text: str, folded: bytes) -> Places | None:
@@ -202,6 +205,8 @@ def _spans(text: bytes, finders: Iterable[Finder]) -> list[Span] | None:
             found.append(span)
         if len(found) > MOST_FINDS:
             return None
+    if len(found) < 2:
+        return found
     about = {span.category: span for span in found if not CATEGORIES[span.category].masked}
     found = sorted(
         (span for span in found if CATEGORIES[span.category].masked), key=lambda span: (span.start, -span.end)
