@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,20 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
+GIB = 1 << 30
+
+
+def _lie_in_memory() -> None:
+    """Lakes of tests are synced thousands of times: in memory, where there is enough, that takes a third less time.
+
+    What survives a kill does so anywhere; what would survive a power cut no test could tell on a disk either.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - pytest makes a folder of the user's own there
+    if "TMPDIR" not in os.environ and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= 4 * GIB:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
+
+
+_lie_in_memory()
 
 
 @pytest.fixture(scope="session")
