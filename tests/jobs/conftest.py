@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.small_files import make_small
+from tests.jobs.small_files import FEW, make_small
 from tests.world import World, copy, make
 
 
@@ -32,3 +32,15 @@ def small_template(tmp_path_factory: pytest.TempPathFactory) -> World:
 def small(small_template: World, tmp_path: Path) -> World:
     """A copy of it."""
     return copy(small_template, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def few_template(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Rows of two people in small files of three batches; only to be copied."""
+    return make_small(tmp_path_factory.mktemp("few"), FEW, count=3, renewed=2)
+
+
+@pytest.fixture
+def few(few_template: World, tmp_path: Path) -> World:
+    """A copy of it: a lake for what is tried at every step."""
+    return copy(few_template, tmp_path)

@@ -24,6 +24,8 @@ SECOND = w.CONTRACT.replace("version: 1", "version: 2").replace(
 )
 SECOND = SECOND.replace("fields: [app, n, big", "fields: [app, extra, n, big")
 EXPECTED = landed(w.known_rows())
+FEW = [row for row in w.known_rows() if row["employee"] in w.EMPLOYEES[:2]]
+"""Rows of two people: enough for what is tried at every step."""
 
 
 def dealt(rows: Sequence[Mapping[str, Any]], count: int = BATCHES) -> list[list[Mapping[str, Any]]]:
@@ -31,13 +33,15 @@ def dealt(rows: Sequence[Mapping[str, Any]], count: int = BATCHES) -> list[list[
     return [list(rows[index::count]) for index in range(count)]
 
 
-def make_small(folder: Path) -> World:
+def make_small(
+    folder: Path, rows: Sequence[Mapping[str, Any]] | None = None, *, count: int = BATCHES, renewed: int = 4
+) -> World:
     """The known lake with its rows in seven batches, the last three under a second version of the contract."""
-    parts = dealt(w.known_rows())
+    parts = dealt(w.known_rows() if rows is None else rows, count)
     world = w.make(folder, rows=parts[0])
     with world.open() as lake:
         for index, part in enumerate(parts[1:], 1):
-            if index == 4:
+            if index == renewed:
                 renew(lake, SECOND)
             lake.ingest("events", w.table(part), batch_id=f"batch-{index}")
     return world
