@@ -6,6 +6,7 @@ automaton for each batch, which is more than the reading.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -19,6 +20,9 @@ MEMORY = 8 << 20
 """What the automaton of one expression may grow to, in bytes: RE2's own default. Beyond it, it begins anew."""
 BREAK = "\n\0\n"
 """Between two texts: the end of a line and the begin of one, and no part of a value (see FILLER) or of white space."""
+
+
+_TAIL = re.compile(r"(?<!\\)\{(\d+),\d*\}(\)*)$")
 
 
 class Batch:
@@ -61,6 +65,8 @@ class Expression:
         # Begin and end of a text are begin and end of a line here, so that no match is lost; those of other lines of a
         # text match too, and so may what goes over a break.
         lines = pattern.replace(r"\z", "$").replace(r"\A", "^")
+        # As many as are needed at the end are enough; those that may follow would need a state of the automaton each.
+        lines = _TAIL.sub(r"{\1}\2", lines)
         self._compiled = compiled(f"(?m:{lines})", captures=False, memory=MEMORY)
 
     def rows(self, batch: Batch) -> list[int]:
