@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway.keylakes import Answers, answers
 from tests.world import World, copy, make
 
 
@@ -19,3 +20,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> World:
 def world(template: World, tmp_path: Path) -> World:
     """A copy of the known lake."""
     return copy(template, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def answered(template: World, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What the known lake answers, to be compared with."""
+    return answers(copy(template, tmp_path_factory.mktemp("answered")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,10 @@ def counted(lake: Lake) -> Counter[str]:
     return calls
 
 
-def answers(world: World, **options: Any) -> Answers:
+def answers(world: World, questions: Sequence[tuple[str, str, str]] = QUESTIONS, **options: Any) -> Answers:
     """Every question's rows, each asked by a process that has just started."""
     found: Answers = []
-    for user, purpose, sql in QUESTIONS:
+    for user, purpose, sql in questions:
         with world.connect(user, purpose, **options) as connection:
             found.append(sorted(repr(row) for row in connection.sql(sql).arrow().to_pylist()))
     return found

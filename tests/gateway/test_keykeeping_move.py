@@ -20,7 +20,7 @@ from lake.gateway.keykeeping import read_certificate
 from lake.gateway.keyplans import KeyScope
 from tests import world as w
 from tests.gateway.baolakes import move, rows, service_file
-from tests.gateway.keylakes import answers, keeping, later, operations, sound, state_of, without
+from tests.gateway.keylakes import QUESTIONS, Answers, answers, keeping, later, operations, sound, state_of, without
 from tests.keys.providers.openbao_server import OpenBaoServer
 from tests.world import ADA, World, child, finished, landed, row, same_rows
 
@@ -38,13 +38,13 @@ def bao(world: World, openbao: OpenBaoServer) -> Path:
     return path
 
 
-def test_there_and_back_again(world: World, openbao: OpenBaoServer) -> None:
+def test_there_and_back_again(world: World, answered: Answers, openbao: OpenBaoServer) -> None:
     """No object and no wrap of the catalog is touched; queries, landing and rotation go on in both places."""
-    before, files = answers(world), state_of(world)[2]
+    files = state_of(world)[2]
     path = service_file(world, openbao)
     move(world, path)
     assert state_of(world)[2] == files
-    assert answers(world, provider_file=path) == before
+    assert answers(world, provider_file=path) == answered
     with world.open(provider_file=path, clock=later) as lake:
         assert keeping(lake).status()["provider"] == "openbao"
         lake.ingest("events", w.table([row("EMP-NEW", w.NOW.replace(tzinfo=None), "judge", note="new", n=1)]))
@@ -94,7 +94,7 @@ def test_a_move_that_is_killed_is_finished_by_the_same_command(world: World, ope
     assert finished(child(world, MOVING, step, 1, path))[0] < 0
     switched = step == "move.switched"
     now = path if switched else None
-    assert answers(world, provider_file=now)[0]
+    assert answers(world, QUESTIONS[:1], provider_file=now)[0]
     with world.open(provider_file=now) as lake, pytest.raises(KeyOperationError, match="same command"):
         keeping(lake).resume()
     move(world, path, now)
