@@ -108,8 +108,8 @@ def state_of(world: World) -> tuple[dict[str, list[Any]], dict[str, bytes], list
     return rows, files, rows_of(world.root / layout.CATALOG)["files"]
 
 
-def crowded(folder: Path) -> World:
+def crowded(folder: Path, rows: list[dict[str, Any]] | None = None) -> World:
     """The known lake with everybody in the same bucket, so that there are survivors at every level."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(broker, "BUCKETS", 1)
-        return make(folder)
+        return make(folder, rows=rows)
