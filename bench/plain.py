@@ -43,7 +43,7 @@ class PlainFile:
 
 def write_parquet(rows: pa.Table, sink: Any) -> None:
     """Write rows with the lake's layout and without encryption."""
-    with pq.ParquetWriter(sink, rows.schema, **layout(rows.schema)) as writer:
+    with pq.ParquetWriter(sink, rows.schema, **layout(rows)) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
 

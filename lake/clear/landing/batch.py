@@ -50,10 +50,10 @@ def land_rows(
         BatchRefusedError: the delivery may not land; objects written so far are the caller's to remove.
     """
     schema = stored_schema(contract)
-    filtered = pipeline.run(conformer.conform(batch) for batch in batches if batch.num_rows)
     with (
         ThreadPoolExecutor(landing.threads, thread_name_prefix="landing") as pool,
-        Ahead(map(list, map(split, gather(filtered, landing.budget)))) as gathered,
+        Ahead(conformer.conform(batch) for batch in batches if batch.num_rows) as conforming,
+        Ahead(map(list, map(split, gather(pipeline.run(conforming), landing.budget)))) as gathered,
     ):
         for slices in gathered:
             subjects = landing.enter({part.employee for part in slices})

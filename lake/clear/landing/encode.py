@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -40,21 +41,32 @@ class EncodedFile:
     last_ts: datetime
 
 
-def layout(schema: pa.Schema) -> dict[str, Any]:
-    """How rows are laid out in a file, encryption apart: the writer's options."""
+LONG_TEXT = 48
+"""Bytes of a column's mean text from which on it is compressed with zstd, as what people write."""
+
+
+def layout(rows: pa.Table) -> dict[str, Any]:
+    """How rows like these are laid out in a file, encryption apart: the writer's options (decisions 0034, 0037)."""
+    filled = [name for name in rows.column_names if rows[name].null_count < rows.num_rows]
+    texts = [name for name in filled if rows.schema.field(name).type == pa.string()]
+    long = {name for name in texts if _mean_bytes(rows[name]) >= LONG_TEXT}
     return {
-        "compression": "zstd",
-        "use_dictionary": [field.name for field in schema if field.type == pa.string()],
-        # Half the bytes of plain integers and a third of the time to read them (decision 0034).
+        "compression": {name: "zstd" if name in long else "lz4" for name in rows.column_names},
+        "use_dictionary": texts,
+        # Half the bytes of plain integers and a third of the time to read them.
         "column_encoding": {
             field.name: "DELTA_BINARY_PACKED"
-            for field in schema
+            for field in rows.schema
             if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
         },
         "data_page_version": "1.0",
         "write_statistics": True,
         "store_schema": False,
     }
+
+
+def _mean_bytes(texts: pa.ChunkedArray) -> float:
+    return float(pc.mean(pc.binary_length(texts)).as_py())
 
 
 def _encode_pme(schema: pa.Schema, parts: Iterable[pa.Table], key: LandingKey) -> pa.Buffer:
@@ -68,8 +80,10 @@ def _encode_pme(schema: pa.Schema, parts: Iterable[pa.Table], key: LandingKey) -
         plaintext_footer=False,
     )
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, **layout(schema), encryption_properties=properties) as writer:
-        for rows in parts:
+    following = iter(parts)
+    first = next(following)
+    with pq.ParquetWriter(sink, schema, **layout(first), encryption_properties=properties) as writer:
+        for rows in chain([first], following):
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
 
@@ -89,7 +103,7 @@ def encode_parts(
     key: LandingKey,
     kind: tuple[str, int] = (FORMAT_PME, FORMAT_PME_VERSION),
 ) -> EncodedFile:
-    """The same of rows that come in parts, each of whole row groups but for the last."""
+    """The same of rows that come in parts, each of whole row groups but for the last; by the first it is laid out."""
     counted = 0
     bounds: list[datetime] = []
 

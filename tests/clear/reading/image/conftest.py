@@ -60,7 +60,7 @@ class Files:
         )
         path = self.root / f"{key.file_id}.parquet"
         with pq.ParquetWriter(
-            path, rows.schema, **layout(rows.schema) | options, encryption_properties=properties
+            path, rows.schema, **layout(rows) | options, encryption_properties=properties
         ) as writer:
             writer.write_table(rows, row_group_size=group)
         return FileToRead(

@@ -45,6 +45,7 @@ def test_every_type_is_read_as_it_was_written(files: Files) -> None:
         {"dictionary_pagesize_limit": 64, "data_page_size": 128},
         {"compression": "snappy"},
         {"compression": "none"},
+        {"compression": "zstd"},
         {"write_statistics": False},
     ],
 )
