@@ -81,7 +81,7 @@ class Settings:
     sandbox_patience: float = 60.0
     sandbox_memory: int = 1024 * MIB
     sandbox_seconds: float = 3600.0
-    image_bytes: int = 1024 * MIB
+    image_bytes: int = 512 * MIB
     slice_cache: int = 1024 * MIB
     slice_seconds: float = 60.0
     compact_rows: int = 983_040
