@@ -52,6 +52,10 @@ class Batch:
     def __getitem__(self, row: int) -> bytes:
         return self.joined[self.starts[row] : self.ends[row]]
 
+    def row(self, position: int) -> int:
+        """The text in which, or in whose break, a byte of ``joined`` is."""
+        return bisect_right(self.starts, position) - 1
+
     def take(self, rows: Sequence[int]) -> Batch:
         """Some of the texts."""
         return Batch(self.texts.take(pa.array(rows, pa.int32())))
@@ -76,7 +80,7 @@ class Expression:
         position, last = 0, len(starts) - 1
         while (match := search(joined, position)) is not None:
             start = match.start()
-            row = bisect_right(starts, start) - 1
+            row = batch.row(start)
             if start < ends[row]:
                 found.append(row)
             if row == last:

@@ -125,8 +125,6 @@ for _rule in RULES:
 _ALWAYS = Expression("|".join(f"(?:{rule.pattern})" for rule in _SHORTLY))
 _WITH_COMMON = [(rule, Expression(rule.pattern)) for rule in _COMMONLY]
 _COMMON_WORDS = Frequent(_of({word for rule in _COMMONLY for word in rule.keywords}))
-_WORDS = Expression(_of(_BY_WORD))
-_EITHER = Expression(f"(?:{_ALWAYS.pattern})|(?:{_WORDS.pattern})")
 _WORD = compiled("|".join(map(re2.escape, _BY_WORD)), captures=False, longest=True)
 _RULES_OF = list(_BY_WORD.values())
 _PLACES = {
@@ -141,26 +139,24 @@ def candidates(batch: Batch) -> Iterator[tuple[int, Sequence[Rule]]]:
     A rule whose word is in most texts, or too short to tell, is asked by its own expression; the others where their
     word is.
     """
-    few = _EITHER.rows(batch)
-    some = batch.take(few)
-    for index in _ALWAYS.rows(some):
-        yield few[index], _SHORTLY
-    many = _COMMON_WORDS.rows(batch)
-    more = batch.take(many)
+    for row in _ALWAYS.rows(batch):
+        yield row, _SHORTLY
+    rows = _COMMON_WORDS.rows(batch)
+    some = batch.take(rows)
     for rule, expression in _WITH_COMMON:
-        for index in expression.rows(more):
-            yield many[index], (rule,)
-    for index in _WORDS.rows(some):
-        yield few[index], _by_word(some[index].decode())
+        for index in expression.rows(some):
+            yield rows[index], (rule,)
+    for row, places in _words(batch).items():
+        found = {rule.name: rule for place in sorted(places) for rule in _RULES_OF[place]}
+        yield row, list(found.values())
 
 
-def _by_word(text: str) -> list[Rule]:
-    """Rules of the words in a text, in the order of the words."""
-    lower = text.lower().encode()
-    places: set[int] = set()
+def _words(batch: Batch) -> Mapping[int, set[int]]:
+    """Which words are in which text, by their places; those that overlap too."""
+    lower = batch.joined.lower()
+    found: dict[int, set[int]] = {}
     match = _WORD.search(lower)
     while match is not None:
-        places.update(_PLACES[match.group()])
+        found.setdefault(batch.row(match.start()), set()).update(_PLACES[match.group()])
         match = _WORD.search(lower, match.start() + 1)
-    found = {rule.name: rule for place in sorted(places) for rule in _RULES_OF[place]}
-    return list(found.values())
+    return found

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from lake.clear.landing.content import contact, credentials, gates, identity, leaks, money, topics
 from lake.clear.landing.content.categories import CATEGORIES
 from lake.clear.landing.content.detector import Detector, Span
-from lake.clear.landing.content.expression import Batch, Expression, Frequent
+from lake.clear.landing.content.expression import Batch, Expression
 from lake.clear.landing.content.ner import Named, NameFinder
 from lake.clear.landing.content.normal import UNUSUAL, Places, fold, places
 from lake.clear.landing.content.tokens import Tokens
@@ -92,7 +92,6 @@ class ContentScreen:
             )
             for kind, gate in gates.GATES.items()
         ]
-        self._unusual = Frequent(UNUSUAL)
 
     def apply(self, strings: Mapping[str, pa.Array]) -> Screened:
         """Find and mask what may not land in the clear, in every column of texts.
@@ -135,14 +134,11 @@ class ContentScreen:
         return judged
 
     def _folded(self, texts: pa.StringArray) -> Batch:
-        batch = Batch(texts)
-        odd = ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
-        odd[self._unusual.rows(batch)] = True
-        if not odd.any():
-            return batch
-        mask = pa.array(odd)
-        folded = pa.array(map(fold, texts.filter(mask).to_pylist()), pa.string())
-        return Batch(pc.replace_with_mask(texts, mask, folded))
+        odd = pc.or_(pc.invert(pc.string_is_ascii(texts)), pc.match_substring_regex(texts, UNUSUAL))
+        if pc.any(odd).as_py():
+            folded = pa.array(map(fold, texts.filter(odd).to_pylist()), pa.string())
+            texts = pc.replace_with_mask(texts, odd, folded)
+        return Batch(texts)
 
     def _candidates(self, batch: Batch) -> dict[int, list[Finder]]:
         """Who has to look at which text."""
