@@ -71,7 +71,9 @@ class Connection:
         contracts = Contracts(home)
         self._policies = Policies(home, contracts)
         settings = home.settings
-        images = Images(settings.image_bytes, settings.slice_cache, settings.slice_seconds)
+        images = Images(
+            settings.image_bytes, settings.slice_cache, settings.slice_seconds, least_rows=settings.image_rows
+        )
         self._gateway = QueryGateway(home, contracts, self._policies, images=images if settings.image_bytes else None)
         self._lock = threading.Lock()
         self._open: WeakSet[Cancellation] = WeakSet()

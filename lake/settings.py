@@ -68,6 +68,7 @@ class Settings:
             ``{compact: "27 1 * * *", scrub: "off"}``; what it does not name has its usual time. From ``LAKE_SCHEDULE``.
         image_bytes: encrypted columns of a query that are opened together for the engine to read by itself, where the
             grant hides nothing in them; of more, and with 0 always, rows are decoded part by part. Embedded only.
+        image_rows: that files must have on average for it; the footer of a smaller one takes as long as decoding it.
         slice_cache: bytes of what is kept between queries, for ``slice_seconds``: slices behind a gateway, images
             embedded; 0 keeps none.
     """
@@ -82,6 +83,7 @@ class Settings:
     sandbox_memory: int = 1024 * MIB
     sandbox_seconds: float = 3600.0
     image_bytes: int = 512 * MIB
+    image_rows: int = 256
     slice_cache: int = 1024 * MIB
     slice_seconds: float = 60.0
     compact_rows: int = 983_040

@@ -193,7 +193,13 @@ class World:
     ) -> Connection:
         """As a user."""
         return lake.connect(
-            self.root, user=user, purpose=purpose, role=role, key_file=self.key, **{"clock": clock} | options
+            self.root,
+            user=user,
+            purpose=purpose,
+            role=role,
+            key_file=self.key,
+            # Its files are smaller than those of which an image is made otherwise.
+            **{"clock": clock, "settings": Settings(image_rows=0)} | options,
         )
 
     def rows(self, sql: str = "SELECT * FROM events", user: str = VERA, purpose: str = "incident") -> list[Any]:

@@ -25,7 +25,7 @@ from tests import world as w
 from tests.world import World
 
 DECODED = Settings(image_bytes=0)
-NOTHING_KEPT = Settings(slice_cache=0)
+NOTHING_KEPT = Settings(slice_cache=0, image_rows=0)
 
 QUERIES = [
     "SELECT * FROM events",
@@ -246,7 +246,7 @@ def test_the_engine_reaches_nothing_but_the_image(world: World, monkeypatch: pyt
 
 def test_parts_and_streams_are_recorded_as_ever(world: World) -> None:
     """Each part has an entry before it leaves; rows of the parts are those of the result."""
-    with world.connect(settings=Settings(release_bytes=1)) as connection:
+    with world.connect(settings=Settings(release_bytes=1, image_rows=0)) as connection:
         result = connection.sql("SELECT ts, app, title FROM events")
         left = 0
         for batch in result.batches():
@@ -270,3 +270,10 @@ def test_footers_and_images_expire(world: World, made: list[Image | None], monke
     assert made[0] is made[1]
     assert made[2] is not made[1]
     assert timedelta(seconds=60).total_seconds() == Settings().slice_seconds
+
+
+def test_tiny_files_are_decoded(world: World, made: list[Image | None]) -> None:
+    """By default: reading a footer takes as long as decoding a few rows."""
+    with world.connect(settings=Settings()) as connection:
+        assert connection.sql("SELECT n FROM events").arrow().num_rows == 144
+    assert not made

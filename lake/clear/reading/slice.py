@@ -137,8 +137,8 @@ class Slice:
             go_on: called now and then; what it raises is passed on.
 
         Returns:
-            None where the policy hides a row of the files or masks a column, where files are not local, or together
-            too large, or of different forms: then the slice is to be scanned.
+            None where the policy hides a row of the files or masks a column, where files are not local, too small,
+            together too large, or of different forms: then the slice is to be scanned.
 
         Raises:
             IntegrityError, UnavailableError: a file cannot be read; kept as ``failure``.

@@ -47,10 +47,12 @@ class Images:
     Args:
         most_bytes: of encrypted column chunks in one image; what needs more is decoded part by part instead.
         kept_bytes: of images kept between queries, for ``kept_seconds``; 0 keeps none.
+        least_rows: of a file, on average, for which an image is worth it.
     """
 
-    def __init__(self, most_bytes: int, kept_bytes: int, kept_seconds: float) -> None:
+    def __init__(self, most_bytes: int, kept_bytes: int, kept_seconds: float, *, least_rows: int = 0) -> None:
         self._most = most_bytes
+        self._least_rows = least_rows
         self._footers: Kept[bytes, Footer] = Kept(FOOTER_BYTES, FOOTER_SECONDS)
         self._images: Kept[tuple[SliceKey, datetime | None, datetime | None], Image] = Kept(
             kept_bytes, kept_seconds, most_of_one=kept_bytes // 4
@@ -63,6 +65,8 @@ class Images:
 
     def image(self, plan: SealedPlan, need: Need, columns: pa.Schema, go_on: Callable[[], None]) -> Image | None:
         """An image with at least these columns; see ``build``."""
+        if sum(file.rows for file in plan.files) < self._least_rows * len(plan.files):
+            return None
         key = (need.key, need.first, need.last)
         known = self._images.find(key)
         wanted = Wanted(plan.location, columns, need.first, need.last, self._most)
