@@ -74,9 +74,8 @@ class Planned:
 
 def binding(file: DataFile) -> FileBinding:
     """What the DEK of a catalog row must be bound to."""
-    partition = file.partition
     return FileBinding(
-        partition=PartitionRef(partition.dataset, partition.subject, partition.sensitivity, partition.month),
+        partition=_partition(file),
         file_id=file.file_id,
         object_key=file.object_key,
         format=file.format,
@@ -88,6 +87,11 @@ def binding(file: DataFile) -> FileBinding:
         first_ts=file.first_ts,
         last_ts=file.last_ts,
     )
+
+
+def _partition(file: DataFile) -> PartitionRef:
+    partition = file.partition
+    return PartitionRef(partition.dataset, partition.subject, partition.sensitivity, partition.month)
 
 
 class Planner:
@@ -201,5 +205,5 @@ def to_read(home: Home, file: DataFile, number: int, dek: bytes, label: str | No
         label=label,
         sensitivity=file.partition.sensitivity,
         dek=dek,
-        aad_prefix=home.broker.aad_prefix(binding(file).partition, file.file_id),
+        aad_prefix=home.broker.aad_prefix(_partition(file), file.file_id),
     )
