@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -24,8 +25,12 @@ def load() -> None:
 
     for module in pkgutil.iter_modules(lake.cli.__path__, "lake.cli."):
         importlib.import_module(module.name)
-    for name in ("lake.gateway.broker_process", "jobs.cli", "tests.gateway.keylakes", "tests.gateway.elevated"):
+    for name in ("lake.gateway.broker_process", "jobs.cli", "jobs.clear.retention.execute", "tests.gateway.keylakes",
+                 "tests.gateway.elevated", "tests.gateway.units"):  # fmt: skip
         importlib.import_module(name)
+    for name in ("lake.gateway.receiving.process", "lake.sealed.objects.s3", "keys.providers.openbao", "psycopg"):
+        with contextlib.suppress(ImportError):  # of an extra that is not installed
+            importlib.import_module(name)
 
 
 def fork() -> int:
