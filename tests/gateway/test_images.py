@@ -220,9 +220,10 @@ def test_the_engine_reaches_nothing_but_the_image(world: World, monkeypatch: pyt
     from lake.clear.sandbox import execute
 
     seen: list[Any] = []
-    start = execute.started
+    settle = execute.settled
 
-    def tried(connection: Any, sql: str, parameters: Any) -> Any:
+    def tried(connection: Any, threads: int, memory: int) -> None:
+        settle(connection, threads, memory)
         for attempt in (
             "SELECT * FROM read_csv('/etc/passwd')",
             "SELECT * FROM read_parquet('/proc/self/fd/0')",
@@ -236,9 +237,8 @@ def test_the_engine_reaches_nothing_but_the_image(world: World, monkeypatch: pyt
             with pytest.raises(Exception, match=r"disabled|locked|denied|[Cc]annot") as refused:
                 connection.execute(attempt).fetchall()
             seen.append(refused.type.__name__)
-        return start(connection, sql, parameters)
 
-    monkeypatch.setattr(execute, "started", tried)
+    monkeypatch.setattr(execute, "settled", tried)
     with world.connect() as connection:
         assert connection.sql("SELECT n FROM events").arrow().num_rows == 144
     assert len(seen) == 8
@@ -277,3 +277,21 @@ def test_tiny_files_are_decoded(world: World, made: list[Image | None]) -> None:
     with world.connect(settings=Settings()) as connection:
         assert connection.sql("SELECT n FROM events").arrow().num_rows == 144
     assert not made
+
+
+def test_what_fails_over_an_image_says_no_value(world: World, made: list[Image | None]) -> None:
+    """A wrong name is named before a row is read; what fails while rows are read names its class alone."""
+    with world.connect() as connection:
+        with pytest.raises(LakeError, match="nothing"):
+            connection.sql("SELECT nothing FROM events")
+        for sql in (
+            "SELECT title::INT FROM events",
+            "SELECT ts + to_years(300000) FROM events",
+            "SELECT big * big FROM events",
+        ):
+            with pytest.raises(LakeError) as failed:
+                connection.sql(sql).arrow()
+            assert not any(
+                word in f"{failed.value} {failed.value.details}" for word in ("Canary", "lage", "2026", "0000")
+            )
+    assert all(made)

@@ -155,16 +155,21 @@ def run(
             connection.close()
         held.clear()
 
+    executing = False
+
     def translated(error: Exception) -> LakeError:
         failures = [source.failure for source in slices.values() if source.failure is not None]
         if failures:
             return failures[0]
         if deadline.passed:
             return LimitExceededError(f"the query ran longer than {limits.seconds:g} s", hint="narrow it")
-        return failure_of(error, untouched=not any(table.scanned for table in tables.values()))
+        untouched = not any(table.scanned for table in tables.values()) and not (executing and images)
+        return failure_of(error, untouched=untouched)
 
     try:
-        reader = started(connection, sql, parameters)
+        relation = connection.sql(sql, params=parameters or None)
+        executing = True
+        reader = relation.to_arrow_reader(BATCH_ROWS)
     except Exception as error:  # noqa: BLE001 - the engine's text must not pass, whatever it is
         close()
         raise translated(error) from None
