@@ -79,7 +79,7 @@ def _holding(lake: Lake) -> dict[str, int]:
 
 
 def _queries(path: Path, scale: Scale) -> tuple[dict[str, float], list[Any]]:
-    with connect(path, ALL, scale.threads) as lake:
+    with connect(path, ALL, scale.threads, keep=False) as lake:
         answers = [lake.sql(sql).arrow().to_pylist() for sql in QUERIES.values()]
         sides = {name: lambda sql=sql: lake.sql(sql).arrow() for name, sql in QUERIES.items()}
         return interleaved(sides, scale.repeat), answers

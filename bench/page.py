@@ -19,7 +19,7 @@ INTRODUCTION = Path(__file__).with_suffix(".md")
 
 
 def write(document: Mapping[str, Any], folder: Path) -> None:
-    """Write text and picture for a result that has the sections ``query`` and ``ingest``."""
+    """Write text and picture for a result that has the sections ``query`` and ``ingest``, perhaps others."""
     (folder / TEXT).write_text("\n".join(_text(document)) + "\n", "utf-8")
     (folder / PICTURE).write_text(picture(document["results"]["query"][ALL]["seconds"]), "utf-8")
 
@@ -39,6 +39,10 @@ def _text(document: Mapping[str, Any]) -> Iterator[str]:
     yield from _exports(query[ALL])
     yield from _memory(query["peak_bytes"])
     yield from _ingest(document["results"]["ingest"]["generated"])
+    if "wide" in document["results"]:
+        yield from _wide(document["results"]["wide"])
+    if "jobs" in document["results"]:
+        yield from _compaction(document["results"]["jobs"])
 
 
 def _role(title: str, found: Mapping[str, Any]) -> Iterator[str]:
@@ -85,6 +89,30 @@ def _ingest(found: Mapping[str, Any]) -> Iterator[str]:
         times = [f"{by_side[side]:.2f}" if side in by_side else "" for by_side in (slower, off)]
         rows.append([side, f"{found['rows_per_second'][side]:,.0f}", *times])
     yield from _table(["way", "rows/s", "lake takes, times", "with the content filter off"], rows)
+
+
+def _wide(found: Mapping[str, Any]) -> Iterator[str]:
+    sizes = list(found["files"])
+    yield "## Many small files\n"
+    yield f"Files of {found['rows a file']} rows, nothing kept: seconds, and milliseconds for each file that is opened.\n"
+    rows = []
+    for name in found["files"][sizes[0]]["seconds"]:
+        of = [found["files"][size] for size in sizes]
+        each = [f"{one['ms a file'][name]:.2f}" if name in one["ms a file"] else "" for one in of]
+        rows.append([name, *(f"{one['seconds'][name]:.3f}" for one in of), *each])
+    headings = [*(f"{int(size):,} files, s" for size in sizes), *(f"{int(size):,} files, ms a file" for size in sizes)]
+    yield from _table(["question", *headings], rows)
+
+
+def _compaction(found: Mapping[str, Any]) -> Iterator[str]:
+    before, after = found["before"]["files"], found["after"]["files"]
+    yield "## Compaction\n"
+    yield f"{found['rows']:,} rows of {found['batches']} batches, in {before:,} files before and {after:,} after.\n"
+    rows = [
+        [name, f"{taken['before']:.3f}", f"{taken['after']:.3f}", f"{taken['speedup']:.1f}"]
+        for name, taken in found["queries"].items()
+    ]
+    yield from _table(["question", "before, s", "after, s", "times as fast"], rows)
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -46,7 +46,7 @@ def _measure(store: Path, people: int, scale: Scale) -> dict[str, Any]:
         check_equal("small files", people * FILES_EACH, report.files)
     first = world.START.replace(day=1) + dt.timedelta(days=31)
     words = {"events": world.DATASET, "first": f"{first:%Y-%m-01}", "last": f"{first + dt.timedelta(days=31):%Y-%m-01}"}
-    with world.connect(store, world.ALL, scale.threads) as gateway:
+    with world.connect(store, world.ALL, scale.threads, keep=False) as gateway:
         asked = {name: sql.format(**words) for name, sql in QUESTIONS.items()}
         sides = {name: lambda sql=sql: list(gateway.sql(sql).batches()) for name, sql in asked.items()}
         (counted,) = gateway.sql(asked["count"]).arrow().to_pylist()
