@@ -28,7 +28,7 @@ def load() -> None:
     for name in ("lake.gateway.broker_process", "jobs.cli", "jobs.clear.retention.execute", "tests.gateway.keylakes",
                  "tests.gateway.elevated", "tests.gateway.units"):  # fmt: skip
         importlib.import_module(name)
-    for name in ("lake.gateway.receiving.process", "lake.sealed.objects.s3", "keys.providers.openbao", "psycopg"):
+    for name in ("lake.gateway.receiving.process", "boto3", "psycopg"):
         with contextlib.suppress(ImportError):  # of an extra that is not installed
             importlib.import_module(name)
 
