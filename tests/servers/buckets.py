@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
-import botocore.session
 import pytest
 from botocore.config import Config
 
 from lake.sealed.objects.s3 import S3Store
 from lake.sealed.objects.s3_calls import Patience
 from lake.sealed.objects.s3_place import S3Place
+from tests.servers import descriptions  # noqa: F401
 from tests.servers.s3_processes import ADMIN, SECRET, S3Process, missing, shared
 
 ENVIRONMENT = {
@@ -28,8 +27,6 @@ ENVIRONMENT = {
 }
 QUICK = Patience(connect=2.0, read=10.0, deadline=20.0, first_pause=0.01, longest_pause=0.1)
 _numbers = itertools.count(1)
-# Each session would read its large description of S3 again, which takes longer than most tests.
-botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @dataclass(frozen=True, slots=True)

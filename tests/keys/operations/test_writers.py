@@ -40,8 +40,10 @@ def write(place: Path, writer: int, stop: Path, made: Path) -> None:
                 book.writelines(f"{name}\n" for name in names)
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 6))])
-def test_writers_beside_operations_that_are_killed(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "turns"), [(1, 4), *(pytest.param(seed, 8, marks=pytest.mark.soak) for seed in range(1, 6))]
+)
+def test_writers_beside_operations_that_are_killed(tmp_path: Path, seed: int, turns: int) -> None:
     """Two writers never fail, and each key of theirs opens, whatever was killed where beside them."""
     place, stop = tmp_path / "place", tmp_path / "stop"
     make(place, BUCKETS * 4, levels=LEVELS)
@@ -55,7 +57,7 @@ def test_writers_beside_operations_that_are_killed(tmp_path: Path, seed: int) ->
     chance = random.Random(seed)
     killed = 0
     try:
-        for turn in range(8):
+        for turn in range(turns):
 
             def verb(keys: Keys, turn: int = turn) -> object:
                 if turn % 2:
@@ -70,7 +72,7 @@ def test_writers_beside_operations_that_are_killed(tmp_path: Path, seed: int) ->
         stop.touch()
         codes = [faults.ended(writer, report) for writer, report in zip(writers, reports, strict=True)]
     assert codes == [0, 0]
-    assert killed >= 3
+    assert killed >= 3 * turns // 8
     with opened(place) as keys:
         keys.verify()
         assert keys.disclosure().clean

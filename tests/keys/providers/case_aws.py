@@ -13,6 +13,7 @@ import pytest
 from keys.providers.aws_kms import AwsKmsConfig, AwsKmsProvider
 from tests.keys.providers.cases import Case
 from tests.keys.providers.kms_service import KmsService
+from tests.servers import descriptions  # noqa: F401
 
 REGION = "eu-central-1"
 
@@ -89,6 +90,8 @@ class AwsKmsCase(Case):
     """Keys under a prefix of the test's own."""
 
     name = "aws-kms"
+    # Every item is a call: more of them than there are threads, and many times as many.
+    sizes = (0, 1, 21, 90)
     destroys_now = False
     every_byte = False
 
