@@ -157,7 +157,7 @@ DETECTORS = (
     Detector(
         "SECRET",
         Gate.SECRET,
-        r"(?i)(?:api[ _\-]?keys?|secrets?(?:[ _\-]?(?:access[ _\-]?)?keys?)?|access[ _\-]?(?:token|key)s?|auth(?:entication|orization)?[ _\-]?(?:token|key)s?|client[ _\-]?secret|bearer|session[ _\-]?(?:id|token|key)|refresh[ _\-]?token|license[ _\-]?keys?|encryption[ _\-]?keys?|\btokens?)\b[\"']?\s{0,3}(?:is|was|ist|[:=]|->|=>|of)?\s{0,3}([\"'*]?[A-Za-z0-9_+/=.~\-]{8,512})",
+        r"(?i)(?:api[ _\-]?keys?|secrets?(?:[ _\-]?(?:access[ _\-]?)?keys?)?|access[ _\-]?(?:token|key)s?|auth(?:entication|orization)?[ _\-]?(?:token|key)s?|client[ _\-]?secret|bearer|session[ _\-]?(?:id|token|key)|refresh[ _\-]?token|license[ _\-]?keys?|encryption[ _\-]?keys?|\btokens?)\b[\"']?\s{0,3}(?:is|was|ist|[:=]|->|=>|of)?\s{0,3}([\"'*]?[A-Za-z0-9_+/=.~\-]{8,})",
         _strong(8, 2.8),
         ("api_key = 9f8a7b6c5d4e3f2a1b0c", "Authorization: Bearer abc123.def456.ghi789"),
     ),

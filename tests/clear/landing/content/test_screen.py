@@ -40,6 +40,15 @@ def test_values_become_tokens_and_the_rest_stays() -> None:
     assert screened.counts == {"CARD": 3, "EMAIL": 1, "ABOUT_HEALTH": 1}
 
 
+def test_a_long_secret_is_replaced_to_its_end() -> None:
+    """Whatever its length."""
+    secret = "9f8a7b6c5d4e3f2a1b0cXw-Zq" * 100
+    (found,) = masked(f"export API_KEY={secret} done")
+    assert found is not None
+    assert re.search(r"\[[A-Z_]+:[a-p]{16}\] done$", found)
+    assert "9f8a" not in found
+
+
 def test_slices_of_columns_are_read_from_where_they_begin() -> None:
     """Arrow arrays may have an offset."""
     column = pa.array(["x", CARD, None, "y", f"z {CARD}"]).slice(1, 4)
