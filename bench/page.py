@@ -94,7 +94,7 @@ def _ingest(found: Mapping[str, Any]) -> Iterator[str]:
 def _wide(found: Mapping[str, Any]) -> Iterator[str]:
     sizes = list(found["files"])
     yield "## Many small files\n"
-    yield f"Files of {found['rows a file']} rows, nothing kept: seconds, and milliseconds for each file that is opened.\n"
+    yield f"Files of {found['rows a file']} rows, nothing kept: seconds, and milliseconds for each that is opened.\n"
     rows = []
     for name in found["files"][sizes[0]]["seconds"]:
         of = [found["files"][size] for size in sizes]
