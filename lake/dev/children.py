@@ -82,6 +82,19 @@ class Child:
             self._check(deadline)
             time.sleep(_PAUSE)
 
+    def wait(self, seconds: float) -> None:
+        """Until it has done its work and ended.
+
+        Raises:
+            UnavailableError: it failed, or took too long.
+        """
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise self._failure("does not end") from None
+        if status:
+            raise self._failure(f"ended with status {status}")
+
     def announcement(self, seconds: float = READY_SECONDS) -> dict[str, Any]:
         """The document on its first line of stdout.
 
@@ -139,6 +152,6 @@ def finished(
     """
     child = Child(name, command, log, folder=folder, environment=environment)
     try:
-        child.wait_for(lambda: child.ended == 0, 120)
+        child.wait(120)
     finally:
         child.stop()

@@ -91,6 +91,16 @@ def test_a_program_that_fails_is_told(tmp_path: Path) -> None:
     assert log.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_program_that_succeeds_is_no_failure_whenever_it_ends(tmp_path: Path) -> None:
+    """At once, or while somebody looks; one that does not end is one."""
+    for seconds in ("0", "0.01", "0.05"):
+        finished("it", ["/bin/sleep", seconds], tmp_path / "log", folder=tmp_path, environment={})
+    child = Child("it", ["/bin/sleep", "600"], tmp_path / "log", folder=tmp_path, environment={})
+    with pytest.raises(UnavailableError, match="it does not end"):
+        child.wait(0.01)
+    child.stop()
+
+
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     """However that ends."""
     parent = subprocess.Popen(
