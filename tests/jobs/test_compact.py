@@ -283,7 +283,7 @@ ROW = st.tuples(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batches=st.lists(st.lists(ROW, min_size=1, max_size=8), min_size=2, max_size=7),
     files=st.integers(2, 5),

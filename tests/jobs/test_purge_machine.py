@@ -301,7 +301,7 @@ OPTIONS = settings(
 
 def test_whatever_happens_in_whatever_order() -> None:
     """A few stories; `make soak` tells more."""
-    run_state_machine_as_test(Machine, settings=settings(OPTIONS, max_examples=6))
+    run_state_machine_as_test(Machine, settings=settings(OPTIONS, max_examples=4))
 
 
 @pytest.mark.soak

@@ -55,12 +55,11 @@ class Running:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> w.World:
+def site(world: w.World, tmp_path: Path) -> w.World:
     """A lake of the test's own, with an identity file that takes its tokens."""
-    found = w.make(tmp_path)
     (tmp_path / "identity.yaml").write_text("local_tokens: true\n")
     (tmp_path / "identity.yaml").chmod(0o600)
-    return found
+    return world
 
 
 def command(site: w.World, *more: str) -> list[str]:
