@@ -78,7 +78,7 @@ class S3Process:
                 [PROGRAMS / arguments[0], *arguments[1:]],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - it takes no lock
-                env=os.environ | {"MINIO_ROOT_USER": ADMIN, "MINIO_ROOT_PASSWORD": SECRET},
+                env=os.environ | {"MINIO_ROOT_USER": ADMIN, "MINIO_ROOT_PASSWORD": SECRET, "TMPDIR": str(self.folder)},
             )  # fmt: skip
         self._wait()
 
