@@ -30,7 +30,7 @@ from tests.keys.operations.keyside import (
 )
 from tests.keys.operations.watched import Watched
 
-BUCKETS = (7, 7, 7, 9, 9, 9, 9, 9, 9, 200, 200, 200, 200)
+BUCKETS = (7, 7, 7, 9, 9, 200, 200)
 USED = (1, 4)
 AGAIN = 5
 """After every n-th kill the finished command is run once more."""
@@ -71,7 +71,7 @@ VERBS = {
     "rotate-keks": Verb(catalog.rotate, deks=True),
     "rotate-compromised-keks": Verb(lambda keys: catalog.rotate(keys, compromised=True), deks=True),
     "shred-one": shredding(0),
-    "shred-three": shredding(0, 1, 9),
+    "shred-three": shredding(0, 1, 5),
     "move": Verb(to_other, moves=True),
 }
 
@@ -90,7 +90,7 @@ class Template:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
-    """Thirteen employees in three buckets, with a backup."""
+    """Seven employees in three buckets, with a backup."""
     place = tmp_path_factory.mktemp("faults") / "template"
     make(place, BUCKETS, levels=USED)
     with opened(place) as keys:
@@ -101,7 +101,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
         made = Template(
             place, keys.living(), subjects, files.deks(), tuple(keys.changes.buckets()), tuple(sealed_files(keys))
         )
-    assert len(made.keks) == 52
+    assert len(made.keks) == 28
     return made
 
 
