@@ -104,14 +104,14 @@ class Asked:
 
     def __init__(self, python: Path, root: Path, setup: Mapping[str, Any]) -> None:
         self._process = subprocess.Popen(
-            [python, "-m", "bench.ducklake", json.dumps(setup)],
+            [python, "-m", "bench.ducklake"],
             cwd=root,
             env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._said()
+        self._tell(setup)
 
     def ask(self, question: Mapping[str, Any], keep: Path | None = None) -> None:
         """Have it answer; the answer goes to an Arrow file if one is named."""
@@ -166,4 +166,4 @@ def _keep(batches: list[Any], path: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(DuckLake(json.loads(sys.argv[1])).answer)
+    _serve(DuckLake(json.loads(sys.stdin.readline())).answer)
