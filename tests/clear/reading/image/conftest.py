@@ -59,9 +59,7 @@ class Files:
             key.dek, aad_prefix=key.aad_prefix, store_aad_prefix=False, encryption_algorithm="AES_GCM_V1"
         )
         path = self.root / f"{key.file_id}.parquet"
-        with pq.ParquetWriter(
-            path, rows.schema, **layout(rows) | options, encryption_properties=properties
-        ) as writer:
+        with pq.ParquetWriter(path, rows.schema, **layout(rows) | options, encryption_properties=properties) as writer:
             writer.write_table(rows, row_group_size=group)
         return FileToRead(
             file_id=key.file_id,
