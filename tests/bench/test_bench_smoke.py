@@ -154,13 +154,13 @@ def test_another_answer_voids_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     from bench.measure import BenchError
     from bench.queries import QUERIES
-    from bench.query import same_answers
+    from bench.query import LAKE, same_answers
 
     def asked(rows: dict[str, list[Any]]) -> Any:
         return lambda: pa.table(rows).to_batches()
 
     right: dict[str, list[Any]] = {"a": [1, 2, 3], "b": ["x", "y", None]}
-    same_answers(QUERIES[0], {"lake": asked(right), "plain": asked({"a": [3, 1, 2], "b": [None, "x", "y"]})})
+    same_answers(QUERIES[0], {LAKE: asked(right), "plain": asked({"a": [3, 1, 2], "b": [None, "x", "y"]})})
     wrongs: tuple[dict[str, list[Any]], ...] = (
         {"a": [1, 2, 4], "b": ["x", "y", None]},
         {"a": [1, 2, 3], "b": ["y", "x", None]},
@@ -171,9 +171,9 @@ def test_another_answer_voids_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     for wrong in wrongs:
         with pytest.raises(BenchError, match="full aggregate"):
-            same_answers(QUERIES[0], {"lake": asked(right), "plain": asked(wrong)})
+            same_answers(QUERIES[0], {LAKE: asked(right), "plain": asked(wrong)})
     with pytest.raises(BenchError, match="finds nothing"):
-        same_answers(QUERIES[0], {"lake": asked({"a": []}), "plain": asked({"a": []})})
+        same_answers(QUERIES[0], {LAKE: asked({"a": []}), "plain": asked({"a": []})})
 
 
 def test_another_layout_voids_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
