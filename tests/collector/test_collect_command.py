@@ -78,6 +78,8 @@ def test_collect_see_and_stop(
         assert found["process"] == process.pid
         assert 200 < found["lease"]["ends_in_seconds"] <= 300
         assert found["lease"]["types"] == ["afk", "input_counts", "url_visit", "window_focus"]
+        # What began before its first look cannot be placed by its clocks.
+        wait_for(lambda: any(path.endswith("/events") for path in double.requests))
         begin = utc_now() + timedelta(milliseconds=400)
         wait_for(lambda: utc_now() > begin)
         for number in range(3):
