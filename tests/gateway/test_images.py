@@ -220,10 +220,10 @@ def test_the_engine_reaches_nothing_but_the_image(world: World, monkeypatch: pyt
     from lake.clear.sandbox import execute
 
     seen: list[Any] = []
-    settle = execute.settled
+    show = execute._show
 
-    def tried(connection: Any, threads: int, memory: int) -> None:
-        settle(connection, threads, memory)
+    def tried(connection: Any, *given: Any) -> None:
+        show(connection, *given)
         for attempt in (
             "SELECT * FROM read_csv('/etc/passwd')",
             "SELECT * FROM read_parquet('/proc/self/fd/0')",
@@ -238,7 +238,7 @@ def test_the_engine_reaches_nothing_but_the_image(world: World, monkeypatch: pyt
                 connection.execute(attempt).fetchall()
             seen.append(refused.type.__name__)
 
-    monkeypatch.setattr(execute, "settled", tried)
+    monkeypatch.setattr(execute, "_show", tried)
     with world.connect() as connection:
         assert connection.sql("SELECT n FROM events").arrow().num_rows == 144
     assert len(seen) == 8
@@ -295,3 +295,14 @@ def test_what_fails_over_an_image_says_no_value(world: World, made: list[Image |
                 word in f"{failed.value} {failed.value.details}" for word in ("Canary", "lage", "2026", "0000")
             )
     assert all(made)
+
+
+def test_an_image_that_cannot_be_opened_fails_the_query_on_record(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a process cannot open its own descriptors by a path: a typed error without the path, and an OUTCOME."""
+    monkeypatch.setattr(Image, "path", "/proc/self/fd/none-of-ours")
+    with world.connect() as connection, pytest.raises(QueryFailedError) as failed:
+        connection.sql("SELECT n FROM events")
+    assert "/proc" not in f"{failed.value} {failed.value.details}"
+    assert world.entries("query.outcome")[-1]["out"] == "error"

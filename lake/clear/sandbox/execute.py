@@ -141,8 +141,6 @@ def run(
     """
     connection = opened([image.path for image in images.values()])
     held = dict(images)
-    for name, image in held.items():
-        _show(connection, name, image)
     tables = {name: SliceTable(source.carried, source.scan) for name, source in slices.items() if name not in images}
     for name, table in tables.items():
         connection.register(name, table)
@@ -155,7 +153,7 @@ def run(
             connection.close()
         held.clear()
 
-    executing = False
+    executing = True
 
     def translated(error: Exception) -> LakeError:
         failures = [source.failure for source in slices.values() if source.failure is not None]
@@ -167,6 +165,9 @@ def run(
         return failure_of(error, untouched=untouched)
 
     try:
+        for name, image in held.items():
+            _show(connection, name, image)
+        executing = False
         relation = connection.sql(sql, params=parameters or None)
         executing = True
         reader = relation.to_arrow_reader(BATCH_ROWS)
