@@ -120,7 +120,7 @@ def client(server: S3Process, credential: Credential) -> Any:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def provisioned(minio: S3Process, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Credential]:
     """The credentials of the identities of one store; a second bucket is there, too."""
     folder: Path = tmp_path_factory.mktemp("credentials")

@@ -36,7 +36,7 @@ def client(endpoint: str, *, timeout: float = 20.0) -> Any:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def direct(seaweedfs: S3Process) -> Any:
     """The server without the proxy; the bucket is there."""
     found = client(seaweedfs.endpoint)
