@@ -23,7 +23,7 @@ from pyarrow.parquet.encryption import create_decryption_properties
 from bench.measure import BenchError
 from keys.broker import LandingKey
 from keys.refs import FileBinding, WrappedDek
-from lake.clear.landing.encode import ROW_GROUP_ROWS, encode, layout
+from lake.clear.landing.encode import ROW_GROUP_ROWS, encode, filled, layout
 from lake.clear.landing.split import Slice, gather, split
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
 
@@ -43,6 +43,7 @@ class PlainFile:
 
 def write_parquet(rows: pa.Table, sink: Any) -> None:
     """Write rows with the lake's layout and without encryption."""
+    rows = filled(rows)
     with pq.ParquetWriter(sink, rows.schema, **layout(rows)) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 

@@ -29,3 +29,9 @@ def incoming_schema(contract: Contract) -> pa.Schema:
     """Columns of a row on its way in: the employee, the stored ones, and the sender's rating, which only raises."""
     employee, rating = pa.field(EMPLOYEE_COLUMN, pa.string()), pa.field(SENSITIVITY_COLUMN, pa.int32())
     return stored_schema(contract).insert(0, employee).append(rating)
+
+
+def ready_schema(contract: Contract) -> pa.Schema:
+    """Columns of a row that may land: the employee, the stored ones, and its sensitivity."""
+    schema = incoming_schema(contract)
+    return schema.set(schema.get_field_index(SENSITIVITY_COLUMN), pa.field(SENSITIVITY_COLUMN, pa.int8()))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from keys.broker import LandingKey
 from keys.refs import FileBinding, PartitionRef
-from lake.clear.arrow_schema import stored_schema
+from lake.clear.arrow_schema import ready_schema
 from lake.clear.landing.ahead import Ahead
 from lake.clear.landing.conform import Conformer
 from lake.clear.landing.encode import EncodedFile, encode
@@ -49,11 +49,11 @@ def land_rows(
     Raises:
         BatchRefusedError: the delivery may not land; objects written so far are the caller's to remove.
     """
-    schema = stored_schema(contract)
+    schema = ready_schema(contract)
     with (
         ThreadPoolExecutor(landing.threads, thread_name_prefix="landing") as pool,
         Ahead(conformer.conform(batch) for batch in batches if batch.num_rows) as conforming,
-        Ahead(map(list, map(split, gather(pipeline.run(conforming), landing.budget)))) as gathered,
+        Ahead(_ready(rows, schema) for rows in gather(pipeline.run(conforming), landing.budget)) as gathered,
     ):
         for slices in gathered:
             subjects = landing.enter({part.employee for part in slices})
@@ -61,8 +61,7 @@ def land_rows(
             issue = landing.keys({_ref(partition) for partition in partitions})
 
             def write(part: Slice, partition: Partition) -> DataFile:
-                rows = part.rows.select(schema.names).cast(schema)
-                return _write(rows, partition, contract.version, issue(_ref(partition)), landing.store)  # noqa: B023
+                return _write(part.rows, partition, contract.version, issue(_ref(partition)), landing.store)  # noqa: B023
 
             numbers = [subjects[part.employee].number for part in slices]
             # A bounded number at once: encoded files wait in memory until they are written.
@@ -70,6 +69,10 @@ def land_rows(
                 end = start + SLICES_AT_ONCE
                 files = pool.map(write, slices[start:end], partitions[start:end])
                 yield from zip(files, numbers[start:end], strict=True)
+
+
+def _ready(rows: pa.Table, schema: pa.Schema) -> list[Slice]:
+    return list(split(rows.select(schema.names).cast(schema)))
 
 
 def _partition(dataset: str, part: Slice, subjects: Mapping[str, Subject]) -> Partition:

@@ -45,6 +45,11 @@ LONG_TEXT = 48
 """Bytes of a column's mean text from which on it is compressed with zstd, as what people write."""
 
 
+def filled(rows: pa.Table) -> pa.Table:
+    """The rows without the columns in which none of them has a value: no file needs those."""
+    return rows.select([name for name in rows.column_names if rows[name].null_count < rows.num_rows])
+
+
 def layout(rows: pa.Table) -> dict[str, Any]:
     """How rows like these are laid out in a file, encryption apart: the writer's options (decisions 0034, 0037)."""
     filled = [name for name in rows.column_names if rows[name].null_count < rows.num_rows]
@@ -82,6 +87,9 @@ def _encode_pme(schema: pa.Schema, parts: Iterable[pa.Table], key: LandingKey) -
     sink = pa.BufferOutputStream()
     following = iter(parts)
     first = next(following)
+    if first.num_rows % ROW_GROUP_ROWS:  # there is no other part
+        first = filled(first)
+        schema = first.schema
     with pq.ParquetWriter(sink, schema, **layout(first), encryption_properties=properties) as writer:
         for rows in chain([first], following):
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)

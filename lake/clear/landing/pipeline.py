@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from keys.errors import KeysError
-from lake.clear.arrow_schema import incoming_schema
+from lake.clear.arrow_schema import ready_schema
 from lake.clear.landing import context
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.context import ContextFilter
@@ -69,9 +69,7 @@ class Pipeline:
         self._rules = contract.rules
         self._screen = screen
         self._step_s = step_s
-        schema = incoming_schema(contract)
-        rating = pa.field(SENSITIVITY_COLUMN, pa.int8())
-        self._schema = schema.set(schema.get_field_index(SENSITIVITY_COLUMN), rating)
+        self._schema = ready_schema(contract)
         self._context = ContextFilter(contract)
         self._levels = Levels(contract, self._schema)
         self._rating = Rating(contract)

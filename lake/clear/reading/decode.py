@@ -94,16 +94,16 @@ class Decoding:
         """
         remote = None if self._location.part is None else Opened(self._ranged())
         source = _local(self._file, self._location) if remote is None else pa.PythonFile(remote, mode="r")
-        try:
-            reader = self._reader(source, coded)
-        except KeyError:  # it is of an earlier contract, without some of them
-            names = self._reader(source).metadata.schema.names
-            reader = self._reader(source, [name for name in coded if name in names])
+        reader = self._reader(source)
+        footer = reader.metadata
+        has = frozenset(footer.schema.names)
+        found = [name for name in coded if name in has]
+        if found:  # only the footer tells which it has, and is not read again
+            reader = self._reader(source, read_dictionary=found, metadata=footer)
         return RowGroups(reader, remote)
 
-    def _reader(self, source: pa.NativeFile, coded: Sequence[str] = ()) -> pq.ParquetFile:
-        keys = _properties(self._file)
-        return pq.ParquetFile(source, read_dictionary=list(coded), decryption_properties=keys, pre_buffer=False)
+    def _reader(self, source: pa.NativeFile, **options: Any) -> pq.ParquetFile:
+        return pq.ParquetFile(source, decryption_properties=_properties(self._file), pre_buffer=False, **options)
 
     def _ranged(self) -> RangedObject:
         with self._lock:

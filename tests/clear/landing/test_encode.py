@@ -15,7 +15,7 @@ from pyarrow.parquet.encryption import create_decryption_properties
 
 from keys.broker import LandingKey
 from keys.errors import KeyIntegrityError
-from lake.clear.landing.encode import ROW_GROUP_ROWS, encode
+from lake.clear.landing.encode import ROW_GROUP_ROWS, encode, encode_parts
 
 
 def _unused(_binding: object) -> NoReturn:
@@ -48,6 +48,25 @@ def test_rows_come_back_under_key_and_prefix() -> None:
     assert (file.length, file.rows) == (file.content.nbytes, 3)
     assert file.sha256 == hashlib.sha256(file.content).digest()
     assert (file.first_ts, file.last_ts) == (datetime(2026, 7, 1, 8), datetime(2026, 7, 3))
+
+
+def test_a_column_without_a_value_is_left_out() -> None:
+    """Of the columns of a file, those are there of which any row has a value."""
+    key = landing_key()
+    content = encode(ROWS.append_column("title", pa.nulls(3, pa.string())), key).content
+    assert opened(content, key.dek, key.aad_prefix).equals(ROWS.cast(opened(content, key.dek, key.aad_prefix).schema))
+
+
+def test_a_column_may_begin_in_a_later_part() -> None:
+    """Of rows that come in parts, every column is there: what the first lacks, the last may have."""
+    times = pa.array([0], pa.timestamp("us")).take(pa.array([0] * ROW_GROUP_ROWS))
+    first = pa.table({"ts": times, "app": pa.nulls(ROW_GROUP_ROWS, pa.string())})
+    last = pa.table({"ts": times.slice(0, 2), "app": ["x", None]})
+    key = landing_key()
+    content = encode_parts(first.schema, [first, last], key).content
+    rows = opened(content, key.dek, key.aad_prefix)
+    assert rows.column_names == ["ts", "app"]
+    assert rows["app"].drop_null().to_pylist() == ["x"]
 
 
 def test_another_key_or_prefix_opens_nothing() -> None:

@@ -155,13 +155,15 @@ def _stored(group: Group, schema: pa.Schema) -> list[Chunk]:
 
 
 def _elements(schema: pa.Schema, footers: Sequence[Footer]) -> dict[str, bytes] | None:
-    """SchemaElements of columns; None if some files have one in another form than others, or none has it."""
+    """SchemaElements of columns; None if some files have one in another form than others."""
     elements = {}
     for field in schema:
         if field.name in {EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, SUBJECT_COLUMN}:
             elements[field.name] = constants.element(field.name, field.type)
             continue
         forms = {footer.elements[field.name] for footer in footers if field.name in footer.elements}
+        if not forms:  # in none of the files has it a value
+            forms = {constants.element(field.name, field.type, constants.OPTIONAL)}
         if len(forms) != 1 or not all(constants.fits(form, field.type) for form in forms):
             return None
         (elements[field.name],) = forms

@@ -28,7 +28,7 @@ from lake.clear.reading.image.compact import struct_of as struct
 PLAIN, RLE, RLE_DICTIONARY = 0, 3, 8
 UNCOMPRESSED = 0
 _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
-_REQUIRED = 0
+REQUIRED, OPTIONAL = 0, 1
 _UTF8, _TIMESTAMP_MICROS, _INT_8 = 0, 10, 15
 _BOOLEAN, _INT32, _INT64, _DOUBLE, _BYTE_ARRAY = 0, 1, 2, 5, 6
 _FORMS: dict[pa.DataType, tuple[int, int | None]] = {
@@ -57,10 +57,10 @@ class Constant:
     statistics: bytes
 
 
-def element(name: str, kind: pa.DataType) -> bytes:
-    """The SchemaElement of a constant column, which is never NULL."""
+def element(name: str, kind: pa.DataType, repetition: int = REQUIRED) -> bytes:
+    """The SchemaElement of a column that no file stores: of one value, or OPTIONAL and without."""
     physical, converted = _FORMS[kind]
-    parts = [(1, I32, number(physical)), (3, I32, number(_REQUIRED)), (4, BINARY, binary(name.encode()))]
+    parts = [(1, I32, number(physical)), (3, I32, number(repetition)), (4, BINARY, binary(name.encode()))]
     if converted is not None:
         parts.append((6, I32, number(converted)))
     return struct(parts)
