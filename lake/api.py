@@ -18,6 +18,7 @@ from weakref import WeakSet
 import pyarrow as pa
 
 from lake.clear.reading.image.images import Images
+from lake.clear.serving.cache import SliceCache
 from lake.client.dataset import Dataset, LocalSource
 from lake.client.order import Shard
 from lake.client.place import PATIENCE, is_url
@@ -71,10 +72,12 @@ class Connection:
         contracts = Contracts(home)
         self._policies = Policies(home, contracts)
         settings = home.settings
-        images = Images(
-            settings.image_bytes, settings.slice_cache, settings.slice_seconds, least_rows=settings.image_rows
+        share, seconds = settings.slice_cache // 2, settings.slice_seconds
+        images = Images(settings.image_bytes, share, seconds, least_rows=settings.image_rows)
+        cache = SliceCache(share, seconds)
+        self._gateway = QueryGateway(
+            home, contracts, self._policies, cache=cache, images=images if settings.image_bytes else None
         )
-        self._gateway = QueryGateway(home, contracts, self._policies, images=images if settings.image_bytes else None)
         self._lock = threading.Lock()
         self._open: WeakSet[Cancellation] = WeakSet()
 

@@ -10,11 +10,14 @@ import pyarrow as pa
 from lake.clear.reading.slice import Shown, Slice
 from lake.clear.sandbox import aggregates, execute, syntax
 from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits
+from lake.clear.sandbox.databases import Databases
+from lake.clear.sandbox.execute import SliceLike
 from lake.clear.sandbox.projection import Projection
 from lake.clear.serving import exports
 from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.pool import Pool
 from lake.clear.serving.recall import Recall, RecallingSession
+from lake.clear.serving.remembered import RememberedSlice
 from lake.clear.serving.session import SandboxSession
 from lake.errors import QueryCancelledError
 
@@ -55,9 +58,16 @@ Engine = Callable[[str], Session]
 
 
 class InProcess:
-    """User SQL runs in the caller's process, which is the operator's own."""
+    """User SQL runs in the caller's process, which is the operator's own.
 
-    def __init__(self, _user: str) -> None:
+    Args:
+        cache: keeps scans of slices between queries.
+        databases: for this one and the next.
+    """
+
+    def __init__(self, cache: SliceCache, databases: Databases) -> None:
+        self._cache = cache
+        self._databases = databases
         self._cancelled = False
         self._running: Running | None = None
 
@@ -73,7 +83,7 @@ class InProcess:
 
     def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
         """See ``execute.described``."""
-        return execute.described(sql, schemas, parameters)
+        return execute.described(sql, schemas, parameters, self._databases)
 
     def run(
         self,
@@ -87,7 +97,8 @@ class InProcess:
         images = self._images(slices)
         self._running = self._export(sql, slices, plain, limits) if plain and not parameters and not images else None
         if self._running is None:
-            self._running = execute.run(sql, slices, parameters, limits, images)
+            tables = {name: self._table(source) for name, source in slices.items()}
+            self._running = execute.run(sql, tables, parameters, limits, images=images, databases=self._databases)
         if self._cancelled:
             self._running.cancel()
         return self._running
@@ -97,14 +108,19 @@ class InProcess:
         found = {name: source.image(self._check) for name, source in slices.items()}
         return {name: image for name, image in found.items() if image is not None}
 
+    def _table(self, source: Slice) -> SliceLike:
+        keep = source.key is not None and self._cache.most_bytes > 0
+        return RememberedSlice(source, self._cache) if keep else source
+
     def _check(self) -> None:
         if self._cancelled:
             raise QueryCancelledError("the query was cancelled")
 
-    @staticmethod
-    def _export(sql: str, slices: Mapping[str, Slice], plain: Projection, limits: SandboxLimits) -> Running | None:
-        shape = execute.described(sql, {name: source.schema for name, source in slices.items()}, ())
-        export = exports.started(plain, slices, shape, SliceCache(0, 0), limits.seconds)
+    def _export(
+        self, sql: str, slices: Mapping[str, Slice], plain: Projection, limits: SandboxLimits
+    ) -> Running | None:
+        shape = self.describe(sql, {name: source.schema for name, source in slices.items()}, ())
+        export = exports.started(plain, slices, shape, self._cache, limits.seconds, shared=False)
         return None if export is None else Running(shape, export.batches(), export.close, export.close)
 
     def cancel(self) -> None:
@@ -115,6 +131,12 @@ class InProcess:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def in_process(cache: SliceCache | None = None) -> Engine:
+    """User SQL runs in this process; without a cache, every query decodes anew."""
+    kept, databases = cache or SliceCache(0, 0), Databases()
+    return lambda _user: InProcess(kept, databases)
 
 
 def sandboxed(pool: Pool, cache: SliceCache, longest: float) -> Engine:

@@ -26,7 +26,7 @@ from lake.clear.serving.cache import SliceCache
 from lake.errors import LakeError, LimitExceededError
 from lake.gateway.admission import Admission, Admissions, Request
 from lake.gateway.contracts import Contracts
-from lake.gateway.engines import Engine, InProcess, Session
+from lake.gateway.engines import Engine, Session, in_process
 from lake.gateway.home import Home
 from lake.gateway.observe import tracing
 from lake.gateway.policies import Policies
@@ -65,7 +65,7 @@ class QueryGateway:
     """Answers queries on one lake.
 
     Args:
-        engine: where user SQL runs.
+        engine: where user SQL runs; usually in this process.
         engine_memory: bytes that the engine may use for one query.
         cache: keeps slices between queries; without one none is kept.
         images: what the engine may read by itself; without it, every row is decoded before the engine has it.
@@ -76,7 +76,7 @@ class QueryGateway:
         home: Home,
         contracts: Contracts,
         policies: Policies,
-        engine: Engine = InProcess,
+        engine: Engine | None = None,
         *,
         engine_memory: int | None = None,
         cache: SliceCache | None = None,
@@ -84,7 +84,7 @@ class QueryGateway:
     ) -> None:
         self._home = home
         self._policies = policies
-        self._engine = engine
+        self._engine = engine or in_process(cache)
         self._memory = home.settings.engine_memory if engine_memory is None else engine_memory
         self._cache = cache
         self._images = images

@@ -44,8 +44,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     seen: list[bool] = []
     start: Callable[..., Any] = exports.started
 
-    def watched(*given: Any) -> Any:
-        found = start(*given)
+    def watched(*given: Any, **more: Any) -> Any:
+        found = start(*given, **more)
         seen.append(found is not None)
         return found
 

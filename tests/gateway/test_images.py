@@ -16,6 +16,7 @@ from lake.api import Connection
 from lake.clear.reading.image import build as building
 from lake.clear.reading.image import images as imaging
 from lake.clear.reading.image.build import Image
+from lake.clear.sandbox import databases
 from lake.errors import IntegrityError, LakeError, LimitExceededError, QueryCancelledError, QueryFailedError
 from lake.gateway.cancellation import Cancellation
 from lake.gateway.query import Request
@@ -301,7 +302,7 @@ def test_an_image_that_cannot_be_opened_fails_the_query_on_record(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a process cannot open its own descriptors by a path: a typed error without the path, and an OUTCOME."""
-    monkeypatch.setattr(Image, "path", "/proc/self/fd/none-of-ours")
+    monkeypatch.setattr(databases.Database, "path", lambda *_: "/proc/self/fd/none-of-ours")
     with world.connect() as connection, pytest.raises(QueryFailedError) as failed:
         connection.sql("SELECT n FROM events")
     assert "/proc" not in f"{failed.value} {failed.value.details}"

@@ -46,11 +46,6 @@ class Shown:
     image: Image
     columns: Sequence[str]
 
-    @property
-    def path(self) -> str:
-        """Where this process opens it."""
-        return self.image.path
-
 
 class Slice:
     """The permitted rows of one sealed plan. ``failure`` keeps the typed error of a scan that broke off.

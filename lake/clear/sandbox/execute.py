@@ -18,26 +18,20 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits, failed, misfit
+from lake.clear.sandbox.databases import Databases, Descriptor, quoted
 from lake.errors import LakeError, LimitExceededError
 
 BATCH_ROWS = 122_880
-_LOCKED_DOWN: dict[str, Any] = {
-    "enable_external_access": "false",
-    "python_enable_replacements": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "allow_community_extensions": "false",
-    "temp_directory": "",
-    "max_temp_directory_size": "0B",
-    "async_threads": 0,  # they read files, of which there are none
-}
 
 
 class SliceLike(Protocol):
     """What the sandbox is handed in place of a table."""
 
     carried: pa.Schema
-    failure: LakeError | None
+
+    @property
+    def failure(self) -> LakeError | None:
+        """The typed error of a scan that broke off."""
 
     def scan(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> pa.RecordBatchReader:
         """A fresh stream."""
@@ -68,28 +62,6 @@ class SliceTable(ds.InMemoryDataset):  # type: ignore[misc]
         return _Scannable(self._scan(columns, filter))
 
 
-def opened(paths: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
-    """An empty database that reaches nothing outside itself but these files, with no thread of its own yet."""
-    # DuckDB takes the paths only of a database that is open, and only before it is closed to others.
-    config = {**_LOCKED_DOWN, "threads": 1} | ({"enable_external_access": "true"} if paths else {})
-    connection = duckdb.connect(":memory:", config=config)
-    if paths:
-        connection.execute(f"SET allowed_paths = [{', '.join(map(_quoted, paths))}]").fetchall()
-        connection.execute("SET enable_external_access = false").fetchall()
-        connection.execute("SET enable_external_file_cache = false").fetchall()  # it would copy what is in memory
-    connection.execute("SET TimeZone = 'UTC'").fetchall()
-    connection.execute("SET enable_progress_bar = false").fetchall()  # it would be drawn on stdout, into the result
-    return connection
-
-
-def settled(connection: duckdb.DuckDBPyConnection, threads: int, memory: int) -> None:
-    """Give it threads and memory (bytes, 0 for the engine's default), and no setting changes after that."""
-    connection.execute(f"SET threads = {int(threads)}").fetchall()
-    if memory:
-        connection.execute(f"SET memory_limit = '{int(memory)}B'").fetchall()
-    connection.execute("SET lock_configuration = true").fetchall()
-
-
 def started(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters) -> pa.RecordBatchReader:
     """Start an admitted query; it may raise whatever the engine raises."""
     relation = connection.sql(sql, params=parameters or None)
@@ -102,25 +74,21 @@ def shape(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameter
     return started(connection, f"SELECT * FROM ({sql}\n) LIMIT 0", parameters).schema  # noqa: S608 - admitted
 
 
-def _quoted(path: str) -> str:
-    return "'" + path.replace("'", "''") + "'"
-
-
-def _show(connection: duckdb.DuckDBPyConnection, name: str, image: ImageLike) -> None:
-    columns = ", ".join(f'"{column}"' for column in image.columns)
-    connection.execute(f'CREATE VIEW "{name}" AS SELECT {columns} FROM read_parquet({_quoted(image.path)})')  # noqa: S608
-
-
 class ImageLike(Protocol):
     """A table as a Parquet file in memory."""
 
     @property
-    def path(self) -> str:
-        """Where this process opens it."""
+    def image(self) -> Descriptor:
+        """The file."""
 
     @property
     def columns(self) -> Sequence[str]:
         """Those of it that the table has."""
+
+
+def _show(cursor: duckdb.DuckDBPyConnection, name: str, path: str, columns: Sequence[str]) -> None:
+    shown = ", ".join(f'"{column}"' for column in columns)
+    cursor.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {shown} FROM read_parquet({quoted(path)})')  # noqa: S608
 
 
 def run(
@@ -128,30 +96,38 @@ def run(
     slices: Mapping[str, SliceLike],
     parameters: Parameters,
     limits: SandboxLimits,
+    *,
     images: Mapping[str, ImageLike] = {},
+    databases: Databases | None = None,
 ) -> Running:
     """Start a query that the guard has admitted.
 
     Args:
         images: of tables that the engine reads by itself; let go with the result.
+        databases: to take one from and give it back to; without it, the query has one to itself.
 
     Raises:
         QueryRefusedError: the engine does not accept it over these columns; it says why, as no row was read yet.
         QueryFailedError, LimitExceededError: it failed while it ran.
     """
-    connection = opened([image.path for image in images.values()])
+    databases = databases or Databases()
+    database = databases.take(limits.threads, limits.memory, len(images))
+    cursor = database.cursor()
     held = dict(images)
     tables = {name: SliceTable(source.carried, source.scan) for name, source in slices.items() if name not in images}
     for name, table in tables.items():
-        connection.register(name, table)
-    settled(connection, limits.threads, limits.memory)
-    deadline = _Deadline(connection, limits.seconds)
+        cursor.register(name, table)
+    deadline = _Deadline(cursor, limits.seconds)
+    whole = False
+    once = threading.Lock()
 
     def close() -> None:
         deadline.cancel()
         with suppress(duckdb.Error):
-            connection.close()
+            cursor.close()
         held.clear()
+        if once.acquire(blocking=False):
+            databases.done(database, again=whole)
 
     executing = True
 
@@ -165,10 +141,10 @@ def run(
         return failure_of(error, untouched=untouched)
 
     try:
-        for name, image in held.items():
-            _show(connection, name, image)
+        for name, shown in held.items():
+            _show(cursor, name, database.path(shown.image), shown.columns)
         executing = False
-        relation = connection.sql(sql, params=parameters or None)
+        relation = cursor.sql(sql, params=parameters or None)
         executing = True
         reader = relation.to_arrow_reader(BATCH_ROWS)
     except Exception as error:  # noqa: BLE001 - the engine's text must not pass, whatever it is
@@ -176,8 +152,10 @@ def run(
         raise translated(error) from None
 
     def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal whole
         try:
             yield from reader
+            whole = True
         except GeneratorExit:
             raise
         except Exception as error:  # noqa: BLE001 - see above
@@ -185,26 +163,36 @@ def run(
         finally:
             close()
 
-    return Running(reader.schema, batches(), close, connection.interrupt)
+    return Running(reader.schema, batches(), close, cursor.interrupt)
 
 
-def described(sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
+def described(
+    sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters, databases: Databases | None = None
+) -> pa.Schema:
     """Columns of an admitted query's result; nothing is read.
+
+    Args:
+        databases: see ``run``.
 
     Raises:
         QueryRefusedError: it does not fit the columns.
     """
-    connection = opened()
-    for name, schema in schemas.items():
-        connection.register(name, schema.empty_table())
-    settled(connection, 1, 0)
+    databases = databases or Databases()
+    database = databases.take(1, 0)
+    cursor = database.cursor()
+    whole = False
     try:
-        return shape(connection, sql, parameters)
+        for name, schema in schemas.items():
+            cursor.register(name, schema.empty_table())
+        found = shape(cursor, sql, parameters)
+        whole = True
     except Exception as error:  # noqa: BLE001 - the engine's text must not pass, whatever it is
         raise failure_of(error, untouched=True) from None
     finally:
         with suppress(duckdb.Error):
-            connection.close()
+            cursor.close()
+        databases.done(database, again=whole)
+    return found
 
 
 class _Deadline:

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from lake.clear.sandbox import aggregates, execute, fences, pushdown, syntax
+from lake.clear.sandbox import aggregates, databases, execute, fences, pushdown, syntax
 from lake.clear.sandbox.answers import Parameters
 from lake.clear.sandbox.channel import Channel, ChannelError, Message
 from lake.clear.sandbox.mapping import mapped
@@ -25,7 +25,7 @@ MOST_BATCH = 16 << 20
 
 
 def serve(connection: duckdb.DuckDBPyConnection, channel: Channel, memory: int, seconds: int) -> None:
-    """Serve one session on a database that is open already; see ``execute.opened``."""
+    """Serve one session on a database that is open already; see ``databases.opened``."""
     channel.send({"ready": fences.raised(memory, seconds)})
     while True:
         message = channel.receive()
@@ -79,7 +79,7 @@ def _run(connection: duckdb.DuckDBPyConnection, channel: Channel, message: Messa
     feed = _Feed(channel)
     for name, schema in _schemas(message).items():
         connection.register(name, execute.SliceTable(schema, _Scans(feed, name, schema).scan))
-    execute.settled(connection, int(fields["threads"]), int(fields["memory"]))
+    databases.settled(connection, int(fields["threads"]), int(fields["memory"]))
     try:
         reader = execute.started(connection, str(fields["sql"]), parameters_of(fields, message.payload))
         feed.send({"is": "schema"}, reader.schema.serialize())

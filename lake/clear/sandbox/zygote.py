@@ -20,7 +20,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 
-from lake.clear.sandbox import execute, fences, pushdown, syntax, worker
+from lake.clear.sandbox import databases, execute, fences, pushdown, syntax, worker
 from lake.clear.sandbox.channel import Channel, ChannelError
 
 _REQUEST, _NONE = b"start", b"none"
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     network = fences.apart()
     pushdown.install()
-    connection = execute.opened()
+    connection = databases.opened()
     _warm()
     gc.collect()
     gc.freeze()  # so that no collection in a sandbox copies the pages of what it has from here
@@ -81,7 +81,7 @@ def _warm() -> None:
     """Open what a fenced process could not: the parser, UTC's file; and touch what every query touches."""
     pa.scalar(dt.datetime.now(dt.UTC)).as_py()
     syntax.serialize("SELECT 1")
-    scratch = execute.opened()
+    scratch = databases.opened()
     scratch.register("t", execute.SliceTable(_SCRATCH.schema, lambda _columns, _condition: _SCRATCH.to_reader()))
     scratch.sql("SELECT count(*) AS n, min(a) AS a FROM t WHERE a > 'x'").to_arrow_reader(1).read_all()
     scratch.close()

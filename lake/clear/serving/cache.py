@@ -2,7 +2,7 @@
 
 The key of an entry holds everything that the rows depend on: principal, purpose, role, policy, key epoch, files and
 bounds. Whatever of these changes makes it another entry; :meth:`SliceCache.keep_only` also drops the old ones at once.
-Entries lie in shared memory, bounded in bytes, in descriptors and in time.
+Entries are bounded in bytes, in descriptors of shared memory and in time.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lake.clear.reading.plan import Era, SliceKey
-from lake.clear.serving.chunks import Chunk
+from lake.clear.serving.chunks import Part
 
-MOST_CHUNKS = 256
-"""Of all entries; each is a descriptor, of which a process has a thousand or so."""
+MOST_DESCRIPTORS = 256
+"""Of all entries; a process has a thousand or so."""
+MOST_OF_ONE = MOST_DESCRIPTORS // 4
 _OVERHEAD = 4096
 """Bytes that an entry costs, however small."""
 
@@ -25,8 +26,9 @@ _OVERHEAD = 4096
 @dataclass(frozen=True, slots=True)
 class _Entry:
     columns: frozenset[str]
-    chunks: tuple[Chunk, ...]
+    parts: tuple[Part, ...]
     size: int
+    descriptors: int
     expires: float
 
 
@@ -44,7 +46,7 @@ class SliceCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[SliceKey, str, frozenset[str]], _Entry] = OrderedDict()
-        self._size = self._chunks = 0
+        self._size = self._descriptors = 0
         self._next_expiry = 0.0
         self._era: Era | None = None
         self.hits = self.misses = 0
@@ -67,8 +69,8 @@ class SliceCache:
                     self._drop(key)
             self._drop_old()
 
-    def find(self, key: SliceKey, condition: str, columns: Sequence[str]) -> tuple[Chunk, ...] | None:
-        """The chunks of a scan with at least these columns under this condition."""
+    def find(self, key: SliceKey, condition: str, columns: Sequence[str]) -> tuple[Part, ...] | None:
+        """The parts of a scan with at least these columns under this condition."""
         wanted = frozenset(columns)
         with self._lock:
             self._drop_old()
@@ -76,29 +78,31 @@ class SliceCache:
                 if found[0] == key and found[1] == condition and wanted <= found[2]:
                     self._entries.move_to_end(found)
                     self.hits += 1
-                    return self._entries[found].chunks
+                    return self._entries[found].parts
             self.misses += 1
             return None
 
-    def put(self, key: SliceKey, condition: str, columns: Sequence[str], chunks: Sequence[Chunk]) -> None:
+    def put(self, key: SliceKey, condition: str, columns: Sequence[str], parts: Sequence[Part]) -> None:
         """Keep a whole scan, unless it is too large or of an era that is over."""
-        size = _OVERHEAD + sum(chunk.size for chunk in chunks)
+        size = _OVERHEAD + sum(part.size for part in parts)
+        descriptors = sum(part.descriptors for part in parts)
         names = frozenset(columns)
         with self._lock:
-            if size > self.most_of_one() or len(chunks) > MOST_CHUNKS // 4 or key.era != self._era:
+            if size > self.most_of_one() or descriptors > MOST_OF_ONE or key.era != self._era:
                 return
             self._drop((key, condition, names))
-            while self._size + size > self.most_bytes or self._chunks + len(chunks) > MOST_CHUNKS:
+            while self._size + size > self.most_bytes or self._descriptors + descriptors > MOST_DESCRIPTORS:
                 self._drop(next(iter(self._entries)))
-            self._entries[key, condition, names] = _Entry(names, tuple(chunks), size, self._clock() + self._seconds)
+            expires = self._clock() + self._seconds
+            self._entries[key, condition, names] = _Entry(names, tuple(parts), size, descriptors, expires)
             self._size += size
-            self._chunks += len(chunks)
+            self._descriptors += descriptors
 
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
             self._entries.clear()
-            self._size = self._chunks = 0
+            self._size = self._descriptors = 0
 
     def _drop_old(self) -> None:
         now = self._clock()
@@ -112,4 +116,4 @@ class SliceCache:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._size -= entry.size
-            self._chunks -= len(entry.chunks)
+            self._descriptors -= entry.descriptors

@@ -9,7 +9,7 @@ import fcntl
 import os
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,6 +38,11 @@ class Gathered:
         """The rows."""
         return iter(self.rows)
 
+    @property
+    def descriptors(self) -> int:
+        """That it takes."""
+        return 0
+
     def shared(self) -> Chunk:
         """The same in shared memory."""
         return Chunk(self)
@@ -45,6 +50,8 @@ class Gathered:
 
 class Chunk:
     """An Arrow IPC stream behind a descriptor, which goes when nothing refers to the chunk any more."""
+
+    descriptors = 1
 
     def __init__(self, gathered: Gathered) -> None:
         self.touched = gathered.touched
@@ -68,6 +75,10 @@ class Chunk:
     def shared(self) -> Chunk:
         """Itself."""
         return self
+
+
+Part = Gathered | Chunk
+"""What is handed over, and may be kept."""
 
 
 def pieces(tagged: Iterable[tuple[_Tag, pa.RecordBatch]]) -> Iterator[tuple[Counter[_Tag], pa.RecordBatch]]:
@@ -103,8 +114,16 @@ def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-def gathered(schema: pa.Schema, batches: Iterable[tuple[Counter[Source], pa.RecordBatch]]) -> Iterator[Gathered]:
-    """Gather batches; each part knows whose rows are in it."""
+def gathered(
+    schema: pa.Schema,
+    batches: Iterable[tuple[Counter[Source], pa.RecordBatch]],
+    most: Callable[[], int] = lambda: MOST_BYTES,
+) -> Iterator[Gathered]:
+    """Gather batches; each part knows whose rows are in it.
+
+    Args:
+        most: bytes at which a part is complete, asked after each.
+    """
     waiting: list[pa.RecordBatch] = []
     touched: Counter[Source] = Counter()
     size, wanted = 0, FIRST_BYTES
@@ -117,6 +136,6 @@ def gathered(schema: pa.Schema, batches: Iterable[tuple[Counter[Source], pa.Reco
             part, waiting = waiting, []
             yield Gathered(schema, part, touched, size)
             del part
-            touched, size, wanted = Counter(), 0, min(wanted * 4, MOST_BYTES)
+            touched, size, wanted = Counter(), 0, min(wanted * 4, most())
     if waiting:
         yield Gathered(schema, waiting, touched, size)

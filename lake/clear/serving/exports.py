@@ -87,12 +87,19 @@ class Export:
 
 
 def started(
-    plain: Projection, slices: Mapping[str, SliceSource], shape: pa.Schema, cache: SliceCache, seconds: float | None
+    plain: Projection,
+    slices: Mapping[str, SliceSource],
+    shape: pa.Schema,
+    cache: SliceCache,
+    seconds: float | None,
+    *,
+    shared: bool = True,
 ) -> Export | None:
     """The export of a plain projection, None if it is for the engine.
 
     Args:
         shape: columns of the result, as the engine says.
+        shared: whether the cache is for sandboxes.
     """
     source = slices[plain.table]
     if len(shape) != len(plain.columns) or not set(plain.columns) <= set(source.schema.names):
@@ -108,5 +115,5 @@ def started(
     except (NotPlainError, ConditionError):
         return None
     columns = list(dict.fromkeys(plain.columns))  # one that is wanted under two names is read once
-    scan = Handover(source, columns, condition, json.dumps(tree), cache, rows=BATCH_ROWS)
+    scan = Handover(source, columns, condition, json.dumps(tree), cache, rows=BATCH_ROWS, shared=shared)
     return Export(scan, plain.columns, shape, seconds)

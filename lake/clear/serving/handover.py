@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 
 from lake.clear.reading.plan import SliceKey, Source
 from lake.clear.serving.cache import SliceCache
-from lake.clear.serving.chunks import Chunk, Gathered, cut, gathered, pieces
+from lake.clear.serving.chunks import MOST_BYTES, Part, cut, gathered, pieces
 from lake.errors import LakeError
 
 AHEAD = 2
+SHARE = 8
+"""A part of a scan that is kept may be so large a share of what is kept of it already: a long one is few parts."""
 
 
 class SliceSource(Protocol):
@@ -43,6 +45,7 @@ class Handover:
     Args:
         wording: the condition as a text, which tells scans that are kept apart.
         rows: of each batch, whatever they come in; then they stay in this process.
+        shared: whether what is kept is for sandboxes.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Handover:
         cache: SliceCache,
         *,
         rows: int | None = None,
+        shared: bool = True,
     ) -> None:
         self._source = source
         self._columns = columns
@@ -61,12 +65,13 @@ class Handover:
         self._wording = wording
         self._cache = cache
         self._rows = rows
+        self._shared = shared
         self._ready: queue.Queue[Any] = queue.Queue(AHEAD)
         self._closed = threading.Event()
-        self._kept: Iterator[Chunk] | None = None
+        self._kept: Iterator[Part] | None = None
         self._begun = self._ended = False
 
-    def next(self, deadline: float | None = None) -> Chunk | Gathered | None:
+    def next(self, deadline: float | None = None) -> Part | None:
         """The next part, or None at the end; ``deadline`` is on the monotonic clock.
 
         Raises:
@@ -77,7 +82,7 @@ class Handover:
             return None
         if not self._begun:
             self._begin()
-        part: Chunk | Gathered | None
+        part: Part | None
         if self._kept is not None:
             part = next(self._kept, None)
         else:
@@ -112,23 +117,27 @@ class Handover:
         threading.Thread(target=self._decode, name="handover", daemon=True).start()
 
     def _decode(self) -> None:
-        kept: list[Chunk] | None = [] if self._source.key is not None else None
+        kept: list[Part] | None = [] if self._source.key is not None else None
         size = 0
+
+        def most() -> int:
+            return MOST_BYTES if kept is None else max(MOST_BYTES, size // SHARE)
+
         try:
             # Rows that neither an engine groups nor anybody keeps would only be decoded twice.
             coded = self._rows is None or kept is not None
             shown = self._source.carried if coded else self._source.schema
             schema = pa.schema([shown.field(name) for name in self._columns])
             tagged = self._source.tagged(self._columns, self._condition, coded=coded)
-            for part in gathered(schema, pieces(tagged) if self._rows is None else cut(tagged, self._rows)):
+            for part in gathered(schema, pieces(tagged) if self._rows is None else cut(tagged, self._rows), most):
                 size += part.size
                 if size > self._cache.most_of_one():
                     kept = None
-                chunk = part.shared() if self._rows is None or kept is not None else part
-                if kept is not None and isinstance(chunk, Chunk):
-                    kept.append(chunk)
-                wanted = self._put(chunk if self._rows is None else part)
-                del part, chunk  # while the next one is made, this one is not kept
+                held = part.shared() if self._shared and (self._rows is None or kept is not None) else part
+                if kept is not None:
+                    kept.append(held)
+                wanted = self._put(held if self._rows is None else part)
+                del part, held  # while the next one is made, this one is not kept
                 if not wanted:
                     return
             if kept is not None and self._source.key is not None:

@@ -15,7 +15,7 @@ from duckdb._sources.nodes import Binary, Col, In, Lit, Postfix, Unary, Untransl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.clear.sandbox import execute, pushdown
+from lake.clear.sandbox import databases, execute, pushdown
 from lake.clear.serving.conditions import ConditionError, expression
 from tests.world import ROOT
 
@@ -93,7 +93,7 @@ def as_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def filtered(source: Any, condition: str) -> list[str]:
-    connection = execute.opened()
+    connection = databases.opened()
     connection.register("t", source)
     rows = connection.sql(f"SELECT * FROM t WHERE {condition}").to_arrow_table().to_pylist()  # noqa: S608 - made here
     connection.close()

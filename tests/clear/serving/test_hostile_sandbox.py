@@ -39,13 +39,13 @@ GOOD_BATCH = stream(pa.RecordBatch.from_arrays([pa.array([1, 2])], schema=SCHEMA
 def ran(say: Callable[[Stranger], None], source: Held | None = None, limits: SandboxLimits = LIMITS) -> LakeError:
     """The error in which a run over one table ends; what was open before is open after."""
     source = source or Held(numbers(10))
-    before = descriptors()
+    before, others = descriptors(), set(threading.enumerate())
     with stranger_session(say) as (session, _), pytest.raises(LakeError) as caught:
         list(session.run("SELECT a FROM t", {"t": source}, (), limits).batches)
     assert SAYS not in repr(caught.value)
     assert SAYS not in str(caught.value.__cause__) + str(caught.value.hint)
     # A chunk goes with the thread that decoded it.
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - others:
         if thread.name == "handover":
             thread.join(5)
     assert descriptors() <= before  # what another test left may go meanwhile

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lake.clear.reading.plan import SliceKey
 from lake.clear.sandbox.mapping import mapped
-from lake.clear.serving.cache import MOST_CHUNKS, SliceCache
+from lake.clear.serving.cache import MOST_DESCRIPTORS, SliceCache
 from lake.clear.serving.chunks import FIRST_BYTES, Chunk, Gathered, gathered, pieces
 from lake.clear.serving.handover import AHEAD, Handover
 from lake.errors import LakeError, LimitExceededError
@@ -233,10 +233,10 @@ def test_descriptors_are_bounded_however_small_the_chunks() -> None:
     cache.keep_only(ERA)
     gc.collect()
     before = descriptors()
-    for number in range(3 * MOST_CHUNKS):
+    for number in range(3 * MOST_DESCRIPTORS):
         cache.put(SliceKey(ERA, number.to_bytes(4, "big")), "", ["a"], [chunk(1)])
     gc.collect()
-    assert descriptors() == before + MOST_CHUNKS
+    assert descriptors() == before + MOST_DESCRIPTORS
     cache.keep_only(OTHER_ERA)
     gc.collect()
     assert (descriptors(), cache.size) == (before, 0)
@@ -357,3 +357,25 @@ def test_no_rows_and_no_columns() -> None:
     found = scan.next()
     assert found is not None
     assert pa.ipc.open_stream(mapped(os.dup(found.descriptor), found.size)).read_next_batch().num_rows == 7
+
+
+def test_a_long_scan_that_is_kept_is_few_parts() -> None:
+    """However long, it takes few descriptors; parts of one that is too long to be kept stay small."""
+    for most, kept in ((16 << 30, True), (1 << 20, False)):
+        cache = SliceCache(most, 60)
+        cache.keep_only(ERA)
+        source = Held(pa.Table.from_batches([batch(1 << 20)] * 40), KEY, 1 << 18)
+        scan = Handover(source, ["a"], None, "null", cache)
+        sizes = []
+        while (part := scan.next()) is not None:
+            sizes.append(part.size)
+        assert sum(sizes) >= 320 << 20
+        found = cache.find(KEY, "null", ["a"])
+        assert (found is not None) == kept
+        if found is not None:
+            assert len(found) < 30
+            assert max(sizes) <= (320 << 20) // 8 + (4 << 20)
+        else:
+            assert max(sizes) <= 12 << 20
+        del found, part
+        cache.clear()

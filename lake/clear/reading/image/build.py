@@ -72,11 +72,6 @@ class Image:
         weakref.finalize(self, os.close, self.descriptor)
         os.ftruncate(self.descriptor, size)
 
-    @property
-    def path(self) -> str:
-        """Where this process opens it."""
-        return f"/proc/self/fd/{self.descriptor}"
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
