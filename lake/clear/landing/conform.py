@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +19,14 @@ import pyarrow.compute as pc
 
 from lake.clear.arrow_schema import incoming_schema
 from lake.clear.landing.gate import admit
+from lake.clear.landing.kinds import Kinds
 from lake.errors import ContractBreachError, MalformedInputError
 from lake.rules.contract import Contract, Field, FieldType
 from lake.rules.lease import Gate
 from lake.rules.model import (
     EMPLOYEE_COLUMN,
     MAX_EMPLOYEE_ID,
+    SENSITIVITIES,
     SENSITIVITY_COLUMN,
     TIME_COLUMN,
     TYPE_COLUMN,
@@ -49,6 +53,12 @@ class Conformer:
         self._contract = contract
         self._gate = gate or Gate()
         self._schema = incoming_schema(contract)
+        events, fields = contract.events.values(), contract.fields.values()
+        self._carriers = {spec.name: {event.name for event in events if spec.name in event.fields} for spec in fields}
+        self._needing = {spec.name: {event.name for event in events if spec.name in event.required} for spec in fields}
+        self._raising = {
+            level: [spec.name for spec in fields if spec.sensitivity == level] for level in SENSITIVITIES if level > 1
+        }
         self._latest = now + FUTURE_SKEW
         self._row = 0
         self.dropped = Dropped()
@@ -65,16 +75,15 @@ class Conformer:
         columns = [self._column(batch, field.name, field.type) for field in self._schema]
         rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self._check_identity(rows)
-        # The type's place among the contract's: texts are looked up once, and numbers after that.
-        position = pc.index_in(rows[TYPE_COLUMN], value_set=pa.array(list(self._contract.events), pa.string()))
-        known = pc.is_valid(position)
-        self.dropped.counts[UNKNOWN_TYPE] += rows.num_rows - _true_count(known)
+        kinds = Kinds(rows[TYPE_COLUMN], list(self._contract.events))
+        self.dropped.counts[UNKNOWN_TYPE] += kinds.unknown
         for spec in self._contract.fields.values():
-            self._check_field(rows[spec.name], spec, known)
-        rows = self._drop_misplaced(rows, position)
-        rows = rows.set_column(rows.num_columns - 1, SENSITIVITY_COLUMN, self._sensitivity(rows, position))
+            if rows[spec.name].null_count < rows.num_rows:
+                self._check_field(rows[spec.name], spec, kinds)
+        rows = self._drop_misplaced(rows, kinds)
+        rows = rows.set_column(rows.num_columns - 1, SENSITIVITY_COLUMN, self._sensitivity(rows, kinds))
         self._row += batch.num_rows
-        return admit(rows.filter(known), self._gate, self.dropped.counts)
+        return admit(rows.filter(kinds.known()) if kinds.unknown else rows, self._gate, self.dropped.counts)
 
     def _require(self, batch: pa.RecordBatch) -> None:
         names = batch.schema.names
@@ -105,7 +114,9 @@ class Conformer:
             column = self._cast(column, name, kind)
         if kind == pa.string():
             try:
-                column.validate(full=True)
+                column.validate()
+                if not is_ascii(column):
+                    column.validate(full=True)
             except pa.ArrowInvalid:
                 raise self._malformed(name, None, "holds text that is not UTF-8") from None
         return column
@@ -131,73 +142,79 @@ class Conformer:
 
     def _check_identity(self, rows: pa.RecordBatch) -> None:
         for name in (EMPLOYEE_COLUMN, TIME_COLUMN, TYPE_COLUMN):
-            self._refuse(pc.is_null(rows[name]), name, "is missing")
-        length = pc.utf8_length(rows[EMPLOYEE_COLUMN])
-        self._refuse(pc.equal(length, 0), EMPLOYEE_COLUMN, "is empty")
-        self._refuse(pc.greater(length, MAX_EMPLOYEE_ID), EMPLOYEE_COLUMN, f"is longer than {MAX_EMPLOYEE_ID}")
+            if rows[name].null_count:
+                self._refuse(pc.is_null(rows[name]), name, "is missing")
+        shortest, longest = _bounds(pc.binary_length(rows[EMPLOYEE_COLUMN]))
+        if shortest < 1 or longest > MAX_EMPLOYEE_ID:
+            length = pc.utf8_length(rows[EMPLOYEE_COLUMN])
+            self._refuse(pc.equal(length, 0), EMPLOYEE_COLUMN, "is empty")
+            self._refuse(pc.greater(length, MAX_EMPLOYEE_ID), EMPLOYEE_COLUMN, f"is longer than {MAX_EMPLOYEE_ID}")
         times = rows[TIME_COLUMN]
-        if self._gate.last is None:  # what lies beyond a lease is dropped
-            late = pc.greater(times, pa.scalar(self._latest, times.type))
-            self._refuse(late, TIME_COLUMN, "lies in the future", "check the clock")
-        self._refuse(pc.less(times, pa.scalar(EARLIEST, times.type)), TIME_COLUMN, "lies before 2000")
+        first, last = _bounds(times.cast(pa.int64()))
+        earliest, latest = (pa.scalar(moment, times.type) for moment in (EARLIEST, self._latest))
+        if last > latest.value and self._gate.last is None:  # what lies beyond a lease is dropped
+            self._refuse(pc.greater(times, latest), TIME_COLUMN, "lies in the future", "check the clock")
+        if first < earliest.value:
+            self._refuse(pc.less(times, earliest), TIME_COLUMN, "lies before 2000")
 
-    def _check_field(self, column: pa.Array, spec: Field, known: pa.Array) -> None:
-        """Bounds of one field, over the rows that would land."""
-        if spec.max_length is not None:
+    def _check_field(self, column: pa.Array, spec: Field, kinds: Kinds) -> None:
+        """Bounds of one field, over the rows that would land. Rows are only looked at where any can be wrong."""
+        if spec.max_length is not None and _bounds(pc.binary_length(column))[1] > spec.max_length:
             wrong = pc.greater(pc.utf8_length(column), spec.max_length)
-            self._refuse(pc.and_(known, wrong), spec.name, f"is longer than {spec.max_length}")
+            self._refuse(pc.and_(kinds.known(), wrong), spec.name, f"is longer than {spec.max_length}")
         if spec.type is FieldType.FLOAT64:
-            self._refuse(pc.and_(known, pc.invert(pc.is_finite(column))), spec.name, "is not a finite number")
-        if spec.minimum is not None:
+            finite = pc.is_finite(column)
+            self._refuse(pc.and_(kinds.known(), pc.invert(finite)), spec.name, "is not a finite number")
+        if spec.minimum is None and spec.maximum is None:
+            return
+        least, most = _bounds(column)
+        if spec.minimum is not None and (least is None or least < spec.minimum):
             wrong = pc.less(column, spec.minimum)
-            self._refuse_breach(pc.and_(known, wrong), spec.name, f"is below {spec.minimum:g}")
-        if spec.maximum is not None:
+            self._refuse_breach(pc.and_(kinds.known(), wrong), spec.name, f"is below {spec.minimum:g}")
+        if spec.maximum is not None and (most is None or most > spec.maximum):
             wrong = pc.greater(column, spec.maximum)
-            self._refuse_breach(pc.and_(known, wrong), spec.name, f"is above {spec.maximum:g}")
+            self._refuse_breach(pc.and_(kinds.known(), wrong), spec.name, f"is above {spec.maximum:g}")
 
-    def _drop_misplaced(self, rows: pa.RecordBatch, position: pa.Array) -> pa.RecordBatch:
+    def _drop_misplaced(self, rows: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
         """Null the fields that a row's event type does not carry, and refuse rows that lack one that it must."""
-        events = self._contract.events.values()
-        unknown = len(events)
-        codes = pc.fill_null(position, unknown).to_numpy(zero_copy_only=False)
         for name in self._contract.fields:
             column = rows[name]
             if column.null_count < rows.num_rows:
                 # Of an unknown type the whole row is dropped, and no field by itself.
-                carried = pa.array(np.array([*(name in event.fields for event in events), True])[codes])
-                misplaced = _true_count(pc.and_(pc.invert(carried), pc.is_valid(column)))
+                carried = kinds.of(self._carriers[name], unknown=True)
+                misplaced = pc.and_not(pc.is_valid(column), carried).true_count
                 if misplaced:
                     self.dropped.counts[MISPLACED_FIELD] += misplaced
                     column = pc.if_else(carried, column, pa.scalar(None, column.type))
                     index = rows.schema.get_field_index(name)
                     rows = rows.set_column(index, rows.schema.field(index), column)
-            needing = np.array([*(name in event.required for event in events), False])
-            if needing.any():
-                self._refuse(pc.and_(pa.array(needing[codes]), pc.is_null(column)), name, "is missing")
+            if self._needing[name] and column.null_count:
+                self._refuse(pc.and_(kinds.of(self._needing[name]), pc.is_null(column)), name, "is missing")
         return rows
 
-    def _sensitivity(self, rows: pa.RecordBatch, position: pa.Array) -> pa.Array:
-        """The highest of what the event type, each present field and the sender say."""
+    def _sensitivity(self, rows: pa.RecordBatch, kinds: Kinds) -> pa.Array:
+        """The highest of what the event type, each present field and the sender say; of an unknown type any."""
+        # The last place is that of unknown types.
+        of_types = [*(event.sensitivity for event in self._contract.events.values()), 1]
+        levels = np.array(of_types, np.int8)[kinds.places]
         declared = rows[SENSITIVITY_COLUMN]
-        outside = pc.or_(pc.less(declared, 1), pc.greater(declared, 4))
-        self._refuse(outside, SENSITIVITY_COLUMN, "is not between 1 and 4")
-        events = list(self._contract.events.values())
-        levels: list[pa.Array] = [
-            declared.cast(pa.int8()),
-            pc.take(pa.array([event.sensitivity for event in events], pa.int8()), position),
-        ]
-        for spec in self._contract.fields.values():
-            if spec.sensitivity > 1 and rows[spec.name].null_count < rows.num_rows:
-                present = pc.is_valid(rows[spec.name])
-                levels.append(pc.if_else(present, pa.scalar(spec.sensitivity, pa.int8()), pa.scalar(1, pa.int8())))
-        return pc.max_element_wise(*levels, skip_nulls=True)
+        if declared.null_count < rows.num_rows:
+            outside = pc.or_(pc.less(declared, 1), pc.greater(declared, 4))
+            self._refuse(outside, SENSITIVITY_COLUMN, "is not between 1 and 4")
+            levels = np.maximum(levels, declared.fill_null(1).to_numpy().astype(np.int8))
+        for level, names in self._raising.items():
+            present = [pc.is_valid(rows[name]) for name in names if rows[name].null_count < rows.num_rows]
+            if present:
+                raised = reduce(pc.or_, present).to_numpy(zero_copy_only=False)
+                levels = np.maximum(levels, raised * np.int8(level))
+        return pa.array(levels)
 
     def _refuse(self, wrong: pa.Array, name: str, complaint: str, hint: str = "") -> None:
-        if _true_count(wrong):
+        if wrong.true_count:
             raise self._malformed(name, _first(wrong), complaint, hint)
 
     def _refuse_breach(self, wrong: pa.Array, name: str, complaint: str) -> None:
-        if _true_count(wrong):
+        if wrong.true_count:
             raise ContractBreachError(
                 f"row {self._row + _first(wrong) + 1}: the field {name!r} {complaint}, which the contract forbids",
                 hint="nothing of the batch landed; correct it and send it again",
@@ -211,8 +228,21 @@ class Conformer:
         )
 
 
-def _true_count(mask: pa.Array) -> int:
-    return int(pc.sum(mask).as_py() or 0)
+def _bounds(column: pa.Array) -> tuple[Any, Any]:
+    """The least and the most of a column's values, of which those that are not numbers do not count."""
+    found = pc.min_max(column).as_py()
+    return found["min"], found["max"]
+
+
+def is_ascii(column: pa.Array) -> bool:
+    """Whether a valid column of texts holds ASCII alone, in sound order: a quick look, before a full one."""
+    if not len(column):
+        return True
+    _, ends, texts = column.buffers()
+    bounds = np.frombuffer(ends, np.int32, column.offset + len(column) + 1)[column.offset :]
+    if (bounds[1:] < bounds[:-1]).any():
+        return False
+    return bool(bounds[0] == bounds[-1] or np.frombuffer(texts, np.uint8)[bounds[0] : bounds[-1]].max() < 128)
 
 
 def _first(mask: pa.Array) -> int:

@@ -6,13 +6,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.clear.landing.conform import Conformer
-from lake.errors import MalformedInputError
+from lake.clear.landing.conform import Conformer, is_ascii
+from lake.errors import ContractBreachError, MalformedInputError
 from lake.rules.contract import parse_contract
 from tests import world as w
 from tests.world import SCHEMA
@@ -111,3 +112,57 @@ def test_narrow_integers_and_floats_are_widened_and_nothing_else() -> None:
         Conformer(FIXED, NOW).conform(with_n(pa.array([2**40])))
     with pytest.raises(MalformedInputError, match="'score'"):
         Conformer(FIXED, NOW).conform(with_n(pa.array([2**53 + 1]), "score"))
+
+
+def test_characters_count_and_not_bytes() -> None:
+    """A text of as many characters as the contract allows passes, however many bytes it has; one more is too long."""
+    longest = FIXED.fields["app"].max_length
+    assert longest is not None
+    ((found,), _) = conformed([w.row("e", NOW, "focus", app="ä" * longest)])
+    assert found["app"] == "ä" * longest
+    for long in ("ä" * (longest + 1), "a" * (longest + 1)):
+        with pytest.raises(MalformedInputError, match="row 2: the field 'app'"):
+            conformed([w.row("e", NOW, "focus", app="x"), w.row("e", NOW, "focus", app=long)])
+
+
+def test_bounds_hold_for_rows_that_would_land() -> None:
+    """What stands in a row of an unknown type is dropped with it, however wrong it is."""
+    outside = {"n": -9393, "app": "a" * 1000, "score": float("nan")}
+    good = w.row("e", NOW, "focus", app="x", n=1)
+    found, counts = conformed([good, w.row("e", NOW, "unheard", **outside)])
+    assert [row["app"] for row in found] == ["x"]
+    assert counts["unknown_event_type"] == 1
+    for name, value in outside.items():
+        with pytest.raises((MalformedInputError, ContractBreachError), match=f"row 2: the field '{name}'"):
+            conformed([good, good | {name: value}])
+
+
+@pytest.mark.parametrize(("moment", "complaint"), [(2**63 - 1, "future"), (-(2**63), "before 2000")])
+def test_a_time_beyond_all_calendars_is_refused(moment: int, complaint: str) -> None:
+    """Every 64-bit time gets a typed error that names the row."""
+    batch = pa.RecordBatch.from_pylist([w.row("e", NOW, "focus", app="x")] * 2, SCHEMA)
+    times = pa.array([NOW, None], pa.timestamp("us")).cast(pa.int64()).fill_null(moment).cast(pa.timestamp("us"))
+    with pytest.raises(MalformedInputError, match=f"row 2: the field 'ts' lies .*{complaint}"):
+        Conformer(FIXED, NOW).conform(batch.set_column(SCHEMA.get_field_index("ts"), "ts", times))
+
+
+@settings(max_examples=200)
+@given(
+    texts=st.lists(st.none() | st.text(st.characters(codec="utf-8") | st.just("a"), max_size=5)),
+    start=st.integers(0, 4),
+)
+def test_a_quick_look_knows_ascii(texts: list[str | None], start: int) -> None:
+    """Of any part of a column of texts: it is ASCII if all texts in it are."""
+    part = pa.array(texts, pa.string()).slice(start)
+    assert is_ascii(part) == all(text is None or text.isascii() for text in texts[start:])
+
+
+@pytest.mark.parametrize("ends", [[0, 2, 1], [0, 9, 3], [2, 0, 3]])
+def test_texts_without_sound_bounds_are_refused(ends: list[int]) -> None:
+    """Ends that go back or lie beyond the texts are noticed before anybody follows them."""
+    buffers = [None, pa.py_buffer(np.array(ends, np.int32)), pa.py_buffer(b"abc")]
+    texts = pa.Array.from_buffers(pa.string(), 2, buffers)
+    assert not is_ascii(texts)
+    batch = pa.RecordBatch.from_pylist([w.row("e", NOW, "focus", app="x")] * 2, SCHEMA)
+    with pytest.raises(MalformedInputError, match="'app'"):
+        Conformer(FIXED, NOW).conform(batch.set_column(SCHEMA.get_field_index("app"), "app", texts))
