@@ -23,6 +23,7 @@ from keys.broker import LandingKeys
 from keys.errors import KeysError
 from keys.refs import PartitionRef
 from lake.clear.landing.batch import Landing, land_rows
+from lake.clear.landing.canonical import canonical, decoded, decoded_schema
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.conform import Conformer
 from lake.clear.landing.pipeline import Pipeline, Screen
@@ -384,9 +385,9 @@ class HashedBatches:
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         self._schema = schema
+        self._decoded = decoded_schema(schema)
         self._batches = batches
-        self._hash = hashlib.sha256(schema.remove_metadata().serialize())
-        self._order = pa.array(range(HASH_ROWS), pa.int32())
+        self._hash = hashlib.sha256(self._decoded.remove_metadata().serialize())
 
     def hexdigest(self) -> str:
         """Digest of what has passed."""
@@ -398,17 +399,17 @@ class HashedBatches:
         for batch in self._batches:
             if not batch.schema.equals(self._schema):
                 raise MalformedInputError("the batches of the delivery do not have the same columns")
-            held.append(batch)
+            held.append(decoded(batch))
             count += batch.num_rows
             while count >= HASH_ROWS:
-                table = pa.Table.from_batches(held, self._schema)
+                table = pa.Table.from_batches(held, self._decoded)
                 yield self._pass(table.slice(0, HASH_ROWS))
                 held, count = table.slice(HASH_ROWS).to_batches(), count - HASH_ROWS
         if count:
-            yield self._pass(pa.Table.from_batches(held, self._schema))
+            yield self._pass(pa.Table.from_batches(held, self._decoded))
 
     def _pass(self, rows: pa.Table) -> pa.RecordBatch:
-        # Copied, so that equal rows serialise equally however the sender had sliced them.
-        (batch,) = rows.take(self._order.slice(0, rows.num_rows)).combine_chunks().to_batches()
+        (joined,) = rows.combine_chunks().to_batches()
+        batch = canonical(joined)
         self._hash.update(batch.serialize())
         return batch
