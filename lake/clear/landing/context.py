@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.clear.landing.kinds import Kinds, flags
 from lake.rules import contexts
 from lake.rules.contract import Contract
 from lake.rules.denied import INCOGNITO
 from lake.rules.model import TYPE_COLUMN
 
 Codes = npt.NDArray[np.int8]
-Flags = npt.NDArray[np.bool_]
 
 PASSED, UNLISTED, BROWSER, ABSENT = 0, 1, 2, 3
 CATEGORIES = tuple(contexts.TITLES)
@@ -36,23 +36,21 @@ class ContextFilter:
     def __init__(self, contract: Contract) -> None:
         self._rules = contract.rules
         events = contract.events.values()
+        self._events = list(contract.events)
         self._carriers = {
-            role: pa.array(
-                [event.name for event in events if set(self._rules.roles.get(role, ())) & set(event.fields)],
-                pa.string(),
-            )
+            role: {event.name for event in events if set(self._rules.roles.get(role, ())) & set(event.fields)}
             for role in ("app", "url", "title", "incognito")
         }
         self.judges = any(self._carriers.values())
         self._known: dict[tuple[str, str], int] = {}
 
-    def verdicts(self, rows: pa.RecordBatch) -> Codes:
+    def verdicts(self, rows: pa.RecordBatch, kinds: Kinds | None = None) -> Codes:
         """For each row, the index into ``REASONS`` for which it may not land; 0 if it may."""
         found = np.zeros(rows.num_rows, np.int8)
         if not self.judges:
             return found
-        types = rows[TYPE_COLUMN].dictionary_encode()
-        has_app, has_url, has_flag = (self._carried(types, role) for role in ("app", "url", "incognito"))
+        kinds = kinds or Kinds(rows[TYPE_COLUMN], self._events)
+        has_app, has_url, has_flag = (flags(kinds.of(self._carriers[role])) for role in ("app", "url", "incognito"))
         app = self._names(rows, "app", self._app)
         site = self._names(rows, "url", self._site)
         browser = app == BROWSER
@@ -61,34 +59,33 @@ class ContextFilter:
         unlisted |= (browser | (has_url & ~has_app)) & (site == ABSENT)
         private = np.zeros(rows.num_rows, bool)
         for name in self._rules.roles.get("incognito", ()):
-            private |= pc.fill_null(rows[name], False).to_numpy(zero_copy_only=False)
+            private |= flags(pc.fill_null(rows[name], False))
             # A browser that does not say whether a window is private may be showing one.
-            unlisted |= browser & has_flag & rows[name].is_null().to_numpy(zero_copy_only=False)
+            unlisted |= browser & has_flag & flags(rows[name].is_null())
         found[unlisted] = UNLISTED
         for verdicts in (self._titles(rows), site, app):
             denied = verdicts >= FIRST_DENIED
-            found[denied] = verdicts[denied]
+            if denied.any():
+                found[denied] = verdicts[denied]
         found[private] = FIRST_DENIED + CATEGORIES.index(INCOGNITO)
         return found
 
-    def _carried(self, types: pa.DictionaryArray, role: str) -> Flags:
-        carried = pc.is_in(types.dictionary, value_set=self._carriers[role]).to_numpy(zero_copy_only=False)
-        return np.asarray(carried[types.indices.to_numpy(zero_copy_only=False)])
-
     def _names(self, rows: pa.RecordBatch, role: str, judge: Callable[[str], int]) -> Codes:
         """The worst verdict of a role's fields; ABSENT where none has a value."""
-        found = np.full(rows.num_rows, ABSENT, np.int8)
+        found: Codes | None = None
         for name in self._rules.roles.get(role, ()):
             verdicts = _by_value(rows[name], lambda values: self._judged(role, values, judge))
+            if found is None:
+                found = verdicts
+                continue
             worse = (verdicts != ABSENT) & ((found == ABSENT) | (verdicts > found))
             found[worse] = verdicts[worse]
-        return found
+        return np.full(rows.num_rows, ABSENT, np.int8) if found is None else found
 
     def _titles(self, rows: pa.RecordBatch) -> Codes:
         found = np.zeros(rows.num_rows, np.int8)
         for name in self._rules.roles.get("title", ()):
-            verdicts = _by_value(rows[name], _title_verdicts)
-            found = np.maximum(found, np.where(verdicts == ABSENT, np.int8(0), verdicts))
+            found = np.maximum(found, _by_value(rows[name], _title_verdicts, absent=PASSED))
         return found
 
     def _judged(self, role: str, values: pa.Array, judge: Callable[[str], int]) -> Codes:
@@ -127,13 +124,13 @@ def _denied(category: str) -> int:
     return FIRST_DENIED + CATEGORIES.index(category)
 
 
-def _by_value(column: pa.Array, judge: Callable[[pa.Array], Codes]) -> Codes:
-    """Verdicts of a column's rows, each distinct value judged once; ABSENT for null."""
-    if column.null_count == len(column):
-        return np.full(len(column), ABSENT, np.int8)
-    coded = column.dictionary_encode()
-    table = np.append(judge(coded.dictionary), np.int8(ABSENT))
-    return np.asarray(table[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)])
+def _by_value(column: pa.Array, judge: Callable[[pa.Array], Codes], absent: int = ABSENT) -> Codes:
+    """Verdicts of a column's rows, each distinct value judged once; ``absent`` for null."""
+    found = np.full(len(column), absent, np.int8)
+    if column.null_count < len(column):
+        coded = column.drop_null().dictionary_encode()
+        found[flags(column.is_valid())] = judge(coded.dictionary)[coded.indices.to_numpy()]
+    return found
 
 
 def _title_verdicts(titles: pa.Array) -> Codes:

@@ -12,6 +12,13 @@ import pyarrow.compute as pc
 UNKNOWN = -1
 """Place of an event type that is not among those that are known."""
 
+Flags = npt.NDArray[np.bool_]
+
+
+def flags(column: pa.BooleanArray) -> Flags:
+    """A column without NULLs as an array of its own."""
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
 
 class Kinds:
     """The rows of one batch by event type.
@@ -40,8 +47,8 @@ class Kinds:
     def _any(self, wanted: frozenset[int]) -> pa.BooleanArray:
         found = self._of.get(wanted)
         if found is None:
-            flags = np.zeros(len(self.places), bool)
+            here = np.zeros(len(self.places), bool)
             for place in wanted:
-                flags |= self.places == place
-            found = self._of[wanted] = pa.array(flags)
+                here |= self.places == place
+            found = self._of[wanted] = pa.array(here)
         return found

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.clear.arrow_schema import TIMESTAMP
+from lake.clear.landing.kinds import Kinds, flags
 from lake.clear.landing.rating import Rating
 from lake.clear.landing.strokes import CLASSES, key_class
 from lake.rules.capture import Level
@@ -45,18 +48,19 @@ class Levels:
         """Event types captured at a level."""
         return [event for event, capture in self._rules.capture.items() if capture.level is level]
 
-    def lower(self, rows: pa.RecordBatch) -> list[pa.RecordBatch]:
+    def lower(self, rows: pa.RecordBatch, kinds: Kinds) -> list[pa.RecordBatch]:
         """The rows that are left, of which those that are counted come as counts. Runs are not for here."""
         counted = self.of(Level.COUNTS)
         made = []
         for event in counted:
-            some = rows.filter(pc.equal(rows[TYPE_COLUMN], event))
+            some = rows.filter(kinds.of({event}))
             if some.num_rows:
                 made.append(self._count(some, event))
-        if counted:
-            rows = rows.filter(pc.invert(pc.is_in(rows[TYPE_COLUMN], value_set=pa.array(counted))))
-        if self._classed and rows.num_rows:
-            rows = self._classify(rows)
+        if made:
+            rows = rows.filter(pc.invert(kinds.of(counted)))
+            kinds = Kinds(rows[TYPE_COLUMN], list(self._events))
+        if self._classed and kinds.of(self._classed).true_count:
+            rows = self._classify(rows, kinds)
         return [rows, *made]
 
     def _count(self, rows: pa.RecordBatch, event: str) -> pa.RecordBatch:
@@ -84,38 +88,47 @@ class Levels:
         made = filled(self._schema, found, grouped.num_rows)
         return self._rating.rated(made, grouped[f"{SENSITIVITY_COLUMN}_max"])
 
-    def _classify(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def _classify(self, rows: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
         """The class in the place of the key, and every time in steps of 50 ms."""
-        here = pc.is_in(rows[TYPE_COLUMN], value_set=pa.array(self._classed))
-        if not pc.any(here).as_py():
-            return rows
-        stated = self._rating.stated(rows)
-        columns = {name: rows[name] for name in rows.schema.names}
+        here = kinds.of(self._classed)
+        places = np.flatnonzero(flags(here))
+        changed = {TIME_COLUMN: _coarse(rows[TIME_COLUMN].cast(pa.int64()), places, BUCKET_US).cast(TIMESTAMP)}
+        for timing in self._filled(rows, "timing"):
+            changed[timing] = _coarse(rows[timing], places, BUCKET_MS)
         (name,) = self._rules.roles["class"]
-        sent = rows[name].dictionary_encode()
-        proper = pc.is_in(sent.dictionary, value_set=pa.array(CLASSES))
-        said = pc.if_else(proper, sent.dictionary, pa.scalar(None, pa.string())).take(sent.indices)
-        keyed = pa.array(self.of(Level.CLASSES), pa.string())
-        by_key = pc.is_in(rows[TYPE_COLUMN], value_set=keyed)
-        self.counts[NOT_A_CLASS] += (
-            pc.sum(pc.and_(pc.and_(here, pc.invert(by_key)), pc.xor(said.is_null(), rows[name].is_null()))).as_py() or 0
-        )
-        if "key" in self._rules.roles:
+        said = self._said(rows, rows[name], kinds)
+        if said is not None:
+            changed[name] = pc.if_else(here, said, rows[name])
+        for single in self._filled(rows, "key", "modifiers", "caret", "selected"):
+            changed[single] = pc.if_else(here, pa.scalar(None, rows[single].type), rows[single])
+        made = filled(self._schema, {name: rows[name] for name in rows.schema.names} | changed, rows.num_rows)
+        if not self._rating.differs(rows, made, changed):
+            return made
+        lowered = self._rating.rated(made, self._rating.stated(rows))[SENSITIVITY_COLUMN]
+        index = rows.num_columns - 1
+        return made.set_column(index, SENSITIVITY_COLUMN, pc.if_else(here, lowered, rows[SENSITIVITY_COLUMN]))
+
+    def _filled(self, rows: pa.RecordBatch, *roles: str) -> list[str]:
+        """Fields of some roles that have a value in any row."""
+        names = [name for role in roles for name in self._rules.roles.get(role, ())]
+        return [name for name in names if rows[name].null_count < rows.num_rows]
+
+    def _said(self, rows: pa.RecordBatch, sent: pa.Array, kinds: Kinds) -> pa.Array | None:
+        """The class of each key: the one that was sent, if it is one, or that of the key; None if all were sent so."""
+        coded = sent.dictionary_encode()
+        proper = pc.is_in(coded.dictionary, value_set=pa.array(CLASSES))
+        by_key = kinds.of(self.of(Level.CLASSES))
+        derived = "key" in self._rules.roles and by_key.true_count
+        if proper.true_count == len(proper) and not derived:
+            return None
+        said = pc.if_else(proper, coded.dictionary, pa.scalar(None, pa.string())).take(coded.indices)
+        sent_here = pc.and_not(kinds.of(self._classed), by_key)
+        self.counts[NOT_A_CLASS] += pc.and_(sent_here, pc.xor(said.is_null(), sent.is_null())).true_count
+        if derived:
             pressed = rows[self._rules.roles["key"][0]].dictionary_encode()
             classes = pa.array([key_class(key) for key in pressed.dictionary.to_pylist()], pa.string())
             said = pc.if_else(by_key, classes.take(pressed.indices), said)
-        columns[name] = pc.if_else(here, said, rows[name])
-        for role in ("key", "modifiers", "caret", "selected"):
-            for single in self._rules.roles.get(role, ()):
-                columns[single] = pc.if_else(here, pa.scalar(None, rows[single].type), rows[single])
-        for timing in self._rules.roles.get("timing", ()):
-            columns[timing] = pc.if_else(here, floored(rows[timing], BUCKET_MS), rows[timing])
-        times = floored(rows[TIME_COLUMN].cast(pa.int64()), BUCKET_US).cast(TIMESTAMP)
-        columns[TIME_COLUMN] = pc.if_else(here, times, rows[TIME_COLUMN])
-        made = filled(self._schema, columns, rows.num_rows)
-        lowered = self._rating.rated(made, stated)[SENSITIVITY_COLUMN]
-        index = rows.num_columns - 1
-        return made.set_column(index, SENSITIVITY_COLUMN, pc.if_else(here, lowered, rows[SENSITIVITY_COLUMN]))
+        return said
 
 
 def floored(values: pa.Array, step: int) -> pa.Array:
@@ -123,6 +136,14 @@ def floored(values: pa.Array, step: int) -> pa.Array:
     scalar = pa.scalar(step, values.type)
     down = pc.multiply(pc.divide(values, scalar), scalar)
     return pc.if_else(pc.greater(down, values), pc.subtract(down, scalar), down)
+
+
+def _coarse(values: pa.Array, places: npt.NDArray[np.int64], step: int) -> pa.Array:
+    """Whole numbers, those at some places down to a multiple of ``step``."""
+    plain = values.fill_null(0).to_numpy()
+    over = np.zeros(len(plain), plain.dtype)
+    over[places] = plain[places] % step
+    return pc.subtract(values, pa.array(over))
 
 
 def filled(schema: pa.Schema, columns: Mapping[str, pa.Array | pa.ChunkedArray], rows: int) -> pa.RecordBatch:

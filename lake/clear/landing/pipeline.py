@@ -22,6 +22,7 @@ from lake.clear.arrow_schema import ready_schema
 from lake.clear.landing import context
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.context import ContextFilter
+from lake.clear.landing.kinds import Flags, Kinds, flags
 from lake.clear.landing.levels import BUCKET_MS, BUCKET_US, Levels, filled, floored
 from lake.clear.landing.rating import Rating
 from lake.clear.landing.runs import TOO_LONG, Finished, Runs
@@ -34,7 +35,6 @@ STEP_S = 120.0
 """How long the filter may take for one batch of rows."""
 NOT_CAPTURED = "capture.none"
 KINDS = ("field.unknown", "field.password", "field.secure")
-Flags = npt.NDArray[np.bool_]
 T = TypeVar("T")
 
 
@@ -67,6 +67,7 @@ class Pipeline:
     ) -> None:
         self._contract = contract
         self._rules = contract.rules
+        self._events = list(contract.events)
         self._screen = screen
         self._step_s = step_s
         self._schema = ready_schema(contract)
@@ -77,7 +78,7 @@ class Pipeline:
         self._strings = [spec.name for spec in contract.fields.values() if spec.type is FieldType.STRING]
         self._typed = self._carriers("key", "text")
         self._keyed = self._levels.of(Level.RUNS)
-        self._silent = pa.array(self._levels.of(Level.NONE), pa.string())
+        self._silent = self._levels.of(Level.NONE)
         self._dropped: Counter[str] = Counter()
         self.masked: Counter[str] = Counter()
         self.breaches: Counter[str] = Counter()
@@ -114,51 +115,52 @@ class Pipeline:
                 self.rows_out += rows.num_rows
                 yield rows
 
-    def _carriers(self, *roles: str) -> pa.Array:
+    def _carriers(self, *roles: str) -> frozenset[str]:
+        """Event types with a field of one of some roles."""
         fields = {name for role in roles for name in self._rules.roles.get(role, ())}
-        return pa.array(
-            [event.name for event in self._contract.events.values() if fields & set(event.fields)], pa.string()
-        )
+        return frozenset(event.name for event in self._contract.events.values() if fields & set(event.fields))
 
     def _filter(self, rows: pa.RecordBatch) -> list[pa.RecordBatch]:
         self.rows_in += rows.num_rows
         if self._keyed:
             self._watch(rows)
         rows = self._capture(rows)
-        allowed = self._in_context(rows)
-        rows, allowed = self._of_kind(rows, allowed)
+        kinds = Kinds(rows[TYPE_COLUMN], self._events)
+        allowed = self._in_context(rows, kinds)
+        rows, allowed = self._of_kind(rows, kinds, allowed)
         if self._keyed and rows.num_rows:
-            keys = pc.is_in(rows[TYPE_COLUMN], value_set=pa.array(self._keyed)).to_numpy(zero_copy_only=False)
+            keys = flags(kinds.of(self._keyed))
             self._runs.add(self._numbers(rows.filter(pa.array(keys & ~allowed))))
             self._runs.add(rows.filter(pa.array(keys & allowed)))
             allowed &= ~keys
         if not allowed.all():
             rows = rows.filter(pa.array(allowed))
-        return [self._content(part) for part in self._levels.lower(rows) if part.num_rows]
+            kinds = Kinds(rows[TYPE_COLUMN], self._events)
+        return [self._content(part) for part in self._levels.lower(rows, kinds) if part.num_rows]
 
     def _capture(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        if not len(self._silent):
+        if not self._silent:
             return rows
-        left = rows.filter(pc.invert(pc.is_in(rows[TYPE_COLUMN], value_set=self._silent)))
+        left = rows.filter(pc.invert(Kinds(rows[TYPE_COLUMN], self._events).of(self._silent)))
         self._dropped[NOT_CAPTURED] += rows.num_rows - left.num_rows
         return left
 
-    def _in_context(self, rows: pa.RecordBatch) -> Flags:
-        verdicts = self._context.verdicts(rows)
+    def _in_context(self, rows: pa.RecordBatch, kinds: Kinds) -> Flags:
+        verdicts = self._context.verdicts(rows, kinds)
         for verdict, count in enumerate(np.bincount(verdicts, minlength=1).tolist()):
             if verdict != context.PASSED and count:
                 self._dropped[context.REASONS[verdict]] += count
         return np.asarray(verdicts == context.PASSED)
 
-    def _of_kind(self, rows: pa.RecordBatch, allowed: Flags) -> tuple[pa.RecordBatch, Flags]:
+    def _of_kind(self, rows: pa.RecordBatch, kinds: Kinds, allowed: Flags) -> tuple[pa.RecordBatch, Flags]:
         """Nothing that was typed into a field that is secret, or of which nobody says that it is not."""
         name = self._rules.one("kind")
-        if name is None or not len(self._typed):
+        if name is None or not self._typed:
             return rows, allowed
         coded = pc.fill_null(rows[name], "").dictionary_encode()
         said = [kind.strip().casefold() for kind in coded.dictionary.to_pylist()]
         numbers = np.array([_kind(kind) for kind in said] or [0], np.int8)[coded.indices.to_numpy(zero_copy_only=False)]
-        typed = pc.is_in(rows[TYPE_COLUMN], value_set=self._typed).to_numpy(zero_copy_only=False)
+        typed = flags(kinds.of(self._typed))
         for number, reason in enumerate(KINDS):
             self._dropped[reason] += int((allowed & typed & (numbers == number)).sum())
         return rows, allowed & ~(typed & (numbers < len(KINDS)))
@@ -173,7 +175,7 @@ class Pipeline:
         """How far each device's events go, by the event types that name their device."""
         device = self._rules.one("device")
         if device:
-            rows = rows.filter(pc.is_in(rows[TYPE_COLUMN], value_set=self._carriers("device")))
+            rows = rows.filter(Kinds(rows[TYPE_COLUMN], self._events).of(self._carriers("device")))
         names = rows[device] if device else pa.repeat("", rows.num_rows)
         table = pa.table({"employee": rows[EMPLOYEE_COLUMN], "device": names, "ts": rows[TIME_COLUMN].cast(pa.int64())})
         latest = table.group_by(["employee", "device"]).aggregate([("ts", "max")])
@@ -239,7 +241,7 @@ class Pipeline:
             return rows
         screened = self._screen.apply(strings)
         self.masked.update(screened.counts)
-        levels = [rows[SENSITIVITY_COLUMN]]
+        before, levels = rows[SENSITIVITY_COLUMN], []
         for name in strings:
             text, level = screened.columns[name], screened.sensitivities[name]
             ceiling = self._rules.ceilings.get(name, 4)
@@ -247,9 +249,12 @@ class Pipeline:
                 text, level = self._below(name, text, level, ceiling)
             index = rows.schema.get_field_index(name)
             rows = rows.set_column(index, rows.schema.field(index), text)
-            levels.append(level)
+            if level.null_count < len(level):
+                levels.append(level)
+        if not levels:
+            return rows
         index = rows.schema.get_field_index(SENSITIVITY_COLUMN)
-        raised = pc.max_element_wise(*levels, skip_nulls=True)
+        raised = pc.max_element_wise(before, *levels, skip_nulls=True)
         return rows.set_column(index, rows.schema.field(index), raised.cast(pa.int8()))
 
     def _below(self, name: str, text: pa.Array, level: pa.Array, ceiling: int) -> tuple[pa.Array, pa.Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +29,14 @@ class Rating:
                 here = rows[spec.name].is_valid()
                 levels.append(pc.if_else(here, pa.scalar(spec.sensitivity, pa.int8()), ONE))
         return pc.max_element_wise(*levels)
+
+    def differs(self, before: pa.RecordBatch, after: pa.RecordBatch, names: Collection[str]) -> bool:
+        """Whether the contract can rate rows otherwise after some of their columns were changed."""
+        return any(
+            pc.xor(before[spec.name].is_valid(), after[spec.name].is_valid()).true_count
+            for spec in self._fields
+            if spec.name in names
+        )
 
     def stated(self, rows: pa.RecordBatch) -> pa.Array:
         """What the sender said of each row beyond its contract, 1 if nothing; it holds for what is made of the row."""
