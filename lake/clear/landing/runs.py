@@ -106,7 +106,7 @@ class Runs:
         held = self._open.claim(streams)
         self._claimed = streams
         before = [known.rows for known in held.values() if known.rows is not None]
-        if not fresh and not before:
+        if not any(table.num_rows for table in (*before, *fresh)):
             return None
         keys = self._sorted(pa.concat_tables([*before, *fresh]))
         for employee, device, start, end in self._parts(keys.rows):

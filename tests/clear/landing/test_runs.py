@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lake.clear.landing import carry, runs
 from lake.clear.landing.carry import Held, OpenRuns
-from tests.clear.landing.typing_world import CARD, Site, contract, key, keys, words
+from tests.clear.landing.typing_world import CARD, START, Site, contract, key, keys, words
 
 TYPING = contract()
 CARD_KEYS = [
@@ -148,6 +148,8 @@ def test_numbers_that_are_none():
     site = Site(TYPING)
     assert words(site.send(rows)) == ["a"]
     assert site.dropped == {"run.unnumbered": 2}
+    other = {"employee": "E-1", "ts": START, "type": "focus", "app": "Writer", "device": "pc-1"}
+    assert [row["type"] for row in Site(TYPING).send([other, key(0, "c")])] == ["focus"]
 
 
 def test_a_text_longer_than_its_field_does_not_land():
