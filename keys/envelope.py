@@ -25,6 +25,7 @@ _SALT = slice(2, 18)
 _COMMITMENT = slice(18, 50)
 _NONCE = slice(50, 62)
 _BODY = 62
+_SIZES = [size.to_bytes(4, "big") for size in range(256)]
 OVERHEAD = _BODY + 16
 """Bytes that sealing adds."""
 
@@ -58,8 +59,12 @@ def context_head(kind: Kind, count: int) -> bytes:
 
 def context_fields(*fields: str | int | bytes) -> bytes:
     """Some fields as they stand in a context."""
-    raws = [field if isinstance(field, bytes) else str(field).encode() for field in fields]
-    return b"".join([part for raw in raws for part in (len(raw).to_bytes(4, "big"), raw)])
+    parts: list[bytes] = []
+    for field in fields:
+        raw = field if isinstance(field, bytes) else str(field).encode()
+        size = len(raw)
+        parts += (_SIZES[size] if size < len(_SIZES) else size.to_bytes(4, "big"), raw)
+    return b"".join(parts)
 
 
 def new_key() -> bytes:

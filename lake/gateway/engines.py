@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
@@ -94,8 +95,14 @@ class InProcess:
         plain: Projection | None = None,
     ) -> Running:
         """See ``execute.run``; rows of a plain projection that are decoded here are not shown to the engine."""
-        images = self._images(slices)
-        self._running = self._export(sql, slices, plain, limits) if plain and not parameters and not images else None
+        export = plain if plain is not None and not parameters else None
+        self._running = None
+        if export is not None and self._keeps(sql, slices[export.table], export):
+            self._running = self._export(sql, slices, export, limits)
+        if self._running is None:
+            images = self._images(slices)
+            if export is not None and not images:
+                self._running = self._export(sql, slices, export, limits)
         if self._running is None:
             tables = {name: self._table(source) for name, source in slices.items()}
             self._running = execute.run(sql, tables, parameters, limits, images=images, databases=self._databases)
@@ -107,6 +114,12 @@ class InProcess:
         """What the engine can read by itself."""
         found = {name: source.image(self._check) for name, source in slices.items()}
         return {name: image for name, image in found.items() if image is not None}
+
+    def _keeps(self, sql: str, source: Slice, plain: Projection) -> bool:
+        """Whether its rows are kept as they are: what is asked again is asked often, as by the epochs of a training."""
+        fits = source.width(plain.columns) <= self._cache.most_of_one()
+        question = hashlib.sha256(sql.encode()).hexdigest()
+        return fits and source.key is not None and self._cache.again(source.key, question)
 
     def _table(self, source: Slice) -> SliceLike:
         keep = source.key is not None and self._cache.most_bytes > 0

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from keys.errors import KeysError
+from lake.clear.reading.slice import Slice
 from lake.clear.serving import exports
 from lake.errors import DeniedError, LimitExceededError, QueryCancelledError
 from lake.gateway.keykeeping import KeyKeeping
@@ -90,6 +91,35 @@ def test_rows_and_records_are_those_of_the_engine(world: w.World, taken: list[bo
                         assert sorted(map(repr, found.to_pylist())) == sorted(map(repr, expected.to_pylist()))
                     assert last_touched(service) == touched
     assert exported == 3 * (len(WHO) - 1 + len(QUERIES))
+
+
+def test_rows_that_are_asked_for_again_are_kept(
+    world: w.World, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Embedded, the engine reads them the first time; then they are decoded, and after that not even read."""
+    decoded: list[int] = []
+    tagged: Callable[..., Any] = Slice.tagged
+
+    def watched(*given: Any, **more: Any) -> Any:
+        decoded.append(1)
+        return tagged(*given, **more)
+
+    monkeypatch.setattr(Slice, "tagged", watched)
+    seen = []
+    with world.connect(settings=Settings(image_rows=0)) as connection:
+        for _ in range(4):
+            seen.append((connection.sql(ALL).arrow().num_rows, len(taken), len(decoded)))
+            entry = world.entries("query.outcome")[-1]
+            assert sum(level["rows"] for levels in entry["touched"].values() for level in levels.values()) == 144
+        assert seen == [(144, 0, 0), (144, 1, 1), (144, 2, 1), (144, 3, 1)]
+        with world.open() as lake:
+            lake.apply_policy(w.POLICY.replace("Incidents", "Incidents of all kinds"))
+        connection.sql(ALL).arrow()
+        assert (len(taken), len(decoded)) == (3, 1)  # of another era, and not asked in it before
+    with world.connect(settings=Settings(image_rows=0, slice_cache=8192)) as connection:
+        for _ in range(3):
+            assert connection.sql(ALL).arrow().num_rows == 144
+    assert (len(taken), len(decoded)) == (3, 1)  # more than there is room for
 
 
 def test_each_part_is_recorded_before_it_leaves(world: w.World, taken: list[bool], parts: GatewayService) -> None:

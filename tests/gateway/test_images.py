@@ -76,11 +76,12 @@ def test_answers_are_those_of_decoded_rows(world: World, decoded: Connection, ma
         for sql in QUERIES:
             expected = decoded.sql(sql).arrow()
             assert not made
-            for connection in (cold, kept, kept):
+            for turn, connection in enumerate((cold, kept, kept, kept)):
                 found = connection.sql(sql).arrow()
                 assert found.schema == expected.schema
                 assert alike(found, expected)
-                if "LIMIT 3" not in sql and "nobody" not in sql:
+                # Rows as they are, asked again, are decoded and kept.
+                if "LIMIT 3" not in sql and "nobody" not in sql and turn < 2:
                     assert made
                     assert all(made)
                 made.clear()
@@ -136,12 +137,12 @@ def test_columns_of_an_earlier_image_stay_out_of_sight(world: World, made: list[
 def test_a_new_policy_or_a_change_of_keys_drops_what_was_kept(world: World, made: list[Image | None]) -> None:
     """What was made in another era is not used again; within one, it is."""
     with world.connect() as connection:
-        connection.sql("SELECT n FROM events").arrow()
-        connection.sql("SELECT n FROM events").arrow()
+        connection.sql("SELECT max(n) FROM events").arrow()
+        connection.sql("SELECT max(n) FROM events").arrow()
         assert made[0] is made[1]
         with world.open() as lake:
             lake.apply_policy(w.POLICY.replace("Incidents", "Incidents of all kinds"))
-        connection.sql("SELECT n FROM events").arrow()
+        connection.sql("SELECT max(n) FROM events").arrow()
         assert made[2] is not made[1]
 
 
@@ -267,7 +268,7 @@ def test_footers_and_images_expire(world: World, made: list[Image | None], monke
         monkeypatch.setattr(images._footers, "_clock", lambda: now[0])
         for moment in (100.0, 159.0, 161.0):
             now[0] = moment
-            connection.sql("SELECT n FROM events").arrow()
+            connection.sql("SELECT max(n) FROM events").arrow()
     assert made[0] is made[1]
     assert made[2] is not made[1]
     assert timedelta(seconds=60).total_seconds() == Settings().slice_seconds

@@ -25,6 +25,9 @@ from lake.errors import IntegrityError, LakeError
 from lake.rules.masks import MaskKind
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
 
+_TEXT = 64
+"""Bytes of a text that is not short, about."""
+
 
 @dataclass(slots=True)
 class Touched:
@@ -102,6 +105,11 @@ class Slice:
     def files(self) -> list[str]:
         """Ids of the files that it may read."""
         return [file.file_id for file in self._plan.files]
+
+    def width(self, columns: Sequence[str]) -> int:
+        """Bytes that these columns of all rows take in memory, about: texts that are not short may take far more."""
+        kinds = [self.carried.field(name).type for name in dict.fromkeys(columns)]
+        return sum(file.rows for file in self._plan.files) * sum(map(_width, kinds))
 
     def touched_so_far(self) -> dict[int, tuple[int, frozenset[int]]]:
         """Rows and employee numbers by sensitivity, of what has left the slice; a scan may go on meanwhile."""
@@ -245,3 +253,10 @@ def _both(left: pc.Expression | None, right: pc.Expression | None) -> pc.Express
     if left is None or right is None:
         return left if right is None else right
     return left & right
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes of a value, about."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.index_type
+    return -(-kind.bit_width // 8) if pa.types.is_primitive(kind) else _TEXT

@@ -19,6 +19,8 @@ from lake.clear.serving.chunks import Part
 MOST_DESCRIPTORS = 256
 """Of all entries; a process has a thousand or so."""
 MOST_OF_ONE = MOST_DESCRIPTORS // 4
+MOST_ASKED = 1_000
+"""Questions that are remembered."""
 _OVERHEAD = 4096
 """Bytes that an entry costs, however small."""
 
@@ -46,6 +48,7 @@ class SliceCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[SliceKey, str, frozenset[str]], _Entry] = OrderedDict()
+        self._asked: OrderedDict[tuple[SliceKey, str], float] = OrderedDict()
         self._size = self._descriptors = 0
         self._next_expiry = 0.0
         self._era: Era | None = None
@@ -82,6 +85,16 @@ class SliceCache:
             self.misses += 1
             return None
 
+    def again(self, key: SliceKey, question: str) -> bool:
+        """Whether this was asked before, as long ago as an entry lives; it is remembered either way."""
+        now = self._clock()
+        with self._lock:
+            before = self._asked.pop((key, question), None)
+            self._asked[key, question] = now + self._seconds
+            while len(self._asked) > MOST_ASKED:
+                self._asked.popitem(last=False)
+        return before is not None and before > now
+
     def put(self, key: SliceKey, condition: str, columns: Sequence[str], parts: Sequence[Part]) -> None:
         """Keep a whole scan, unless it is too large or of an era that is over."""
         size = _OVERHEAD + sum(part.size for part in parts)
@@ -102,6 +115,7 @@ class SliceCache:
         """Drop everything."""
         with self._lock:
             self._entries.clear()
+            self._asked.clear()
             self._size = self._descriptors = 0
 
     def _drop_old(self) -> None:
