@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,16 +13,18 @@ from lake.errors import IntegrityError, UnavailableError
 from lake.rules.layout import DATA
 from lake.sealed.objects import Location, Part, StoredObject, Upload
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SYNCS_AT_ONCE = 16
 """The disk takes many in hardly more time than one."""
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync(paths: Iterable[str]) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class LocalStore:
@@ -37,27 +39,30 @@ class LocalStore:
 
     def put(self, key: str, content: memoryview) -> None:
         """See ObjectStore. It is on its way to the disk, not on it: that is for ``settle``, which is fast of many."""
-        path = self._root / key
+        path = f"{self._root}/{key}"
         with _errors():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                descriptor = os.open(path, _NEW, 0o600)
+            except FileNotFoundError:
+                Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                descriptor = os.open(path, _NEW, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
 
     def settle(self, keys: Collection[str]) -> None:
         """See ObjectStore."""
-        folders: set[Path] = {self._root}
+        folders = {""}
         for key in keys:
-            folder = (self._root / key).parent
+            folder = key.rpartition("/")[0]
             while folder not in folders:
                 folders.add(folder)
-                folder = folder.parent
+                folder = folder.rpartition("/")[0]
         with _errors(), ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="settling") as pool:
-            for _ in pool.map(_sync, [self._root / key for key in keys]):
-                pass
             # Names after what they name.
-            for _ in pool.map(_sync, sorted(folders, reverse=True)):
-                pass
+            for names in (list(keys), sorted(folders, reverse=True)):
+                paths = [f"{self._root}/{name}" for name in names]
+                for _ in pool.map(_sync, (paths[start::SYNCS_AT_ONCE] for start in range(SYNCS_AT_ONCE))):
+                    pass
 
     def read(self, key: str) -> bytes:
         """See ObjectStore."""

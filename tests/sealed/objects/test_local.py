@@ -81,3 +81,24 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         LocalStore(tmp_path).put(KEY, memoryview(b"content"))
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_settling_syncs_every_object_and_every_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put and all names that lead to it, objects before folders; not what others have put."""
+    store = LocalStore(tmp_path)
+    keys = [f"data/events/subject={number}/dss=1/month=2026-0{number % 3 + 1}/a.parquet" for number in range(40)]
+    for key in [*keys, "data/other/subject=1/dss=1/month=2026-01/b.parquet"]:
+        store.put(key, memoryview(b"content"))
+    synced: list[Path] = []
+    real = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    store.settle(keys)
+    objects = {tmp_path / key for key in keys}
+    folders = {folder for path in objects for folder in path.parents if folder.is_relative_to(tmp_path)}
+    assert set(synced[: len(keys)]) == objects
+    assert sorted(synced[len(keys) :]) == sorted(folders)
