@@ -93,7 +93,7 @@ def test_settling_syncs_every_object_and_every_folder_above(tmp_path: Path, monk
     real = os.fsync
 
     def watched(descriptor: int) -> None:
-        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", watched)
