@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import compiled
 
 if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
@@ -33,7 +37,27 @@ def _lie_in_memory() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
 
 
+def _compile_once() -> None:
+    """Hundreds of processes load the project: each would compile it anew where nobody may keep what is compiled."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
 _lie_in_memory()
+_compile_once()
+compiled.share()
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules stay to the end: no collection of garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+def pytest_sessionfinish() -> None:
+    """Let go of what was kept, as bindings report what outlives the interpreter."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

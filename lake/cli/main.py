@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ EXTENSIONS = "telemetry_lake.commands"
 """Entry points that add commands: the jobs, which the lake itself does not import."""
 
 
+@functools.cache
 def build_parser(*, extended: bool = True) -> argparse.ArgumentParser:
     """The whole command line; without the extensions if they are not wanted."""
     from lake.cli import (
