@@ -14,12 +14,13 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.clear.arrow_schema import incoming_schema
 from lake.clear.landing.gate import admit
-from lake.clear.landing.kinds import Kinds
+from lake.clear.landing.kinds import Kinds, flags
 from lake.errors import ContractBreachError, MalformedInputError
 from lake.rules.contract import Contract, Field, FieldType
 from lake.rules.lease import Gate
@@ -144,8 +145,8 @@ class Conformer:
         for name in (EMPLOYEE_COLUMN, TIME_COLUMN, TYPE_COLUMN):
             if rows[name].null_count:
                 self._refuse(pc.is_null(rows[name]), name, "is missing")
-        shortest, longest = _bounds(pc.binary_length(rows[EMPLOYEE_COLUMN]))
-        if shortest < 1 or longest > MAX_EMPLOYEE_ID:
+        sizes = np.diff(_ends(rows[EMPLOYEE_COLUMN]))
+        if sizes.min() < 1 or sizes.max() > MAX_EMPLOYEE_ID:
             length = pc.utf8_length(rows[EMPLOYEE_COLUMN])
             self._refuse(pc.equal(length, 0), EMPLOYEE_COLUMN, "is empty")
             self._refuse(pc.greater(length, MAX_EMPLOYEE_ID), EMPLOYEE_COLUMN, f"is longer than {MAX_EMPLOYEE_ID}")
@@ -159,7 +160,7 @@ class Conformer:
 
     def _check_field(self, column: pa.Array, spec: Field, kinds: Kinds) -> None:
         """Bounds of one field, over the rows that would land. Rows are only looked at where any can be wrong."""
-        if spec.max_length is not None and _bounds(pc.binary_length(column))[1] > spec.max_length:
+        if spec.max_length is not None and np.diff(_ends(column)).max() > spec.max_length:
             wrong = pc.greater(pc.utf8_length(column), spec.max_length)
             self._refuse(pc.and_(kinds.known(), wrong), spec.name, f"is longer than {spec.max_length}")
         if spec.type is FieldType.FLOAT64:
@@ -205,8 +206,7 @@ class Conformer:
         for level, names in self._raising.items():
             present = [pc.is_valid(rows[name]) for name in names if rows[name].null_count < rows.num_rows]
             if present:
-                raised = reduce(pc.or_, present).to_numpy(zero_copy_only=False)
-                levels = np.maximum(levels, raised * np.int8(level))
+                levels = np.maximum(levels, flags(reduce(pc.or_, present)) * np.int8(level))
         return pa.array(levels)
 
     def _refuse(self, wrong: pa.Array, name: str, complaint: str, hint: str = "") -> None:
@@ -238,11 +238,15 @@ def is_ascii(column: pa.Array) -> bool:
     """Whether a valid column of texts holds ASCII alone, in sound order: a quick look, before a full one."""
     if not len(column):
         return True
-    _, ends, texts = column.buffers()
-    bounds = np.frombuffer(ends, np.int32, column.offset + len(column) + 1)[column.offset :]
-    if (bounds[1:] < bounds[:-1]).any():
+    ends = _ends(column)
+    if (ends[1:] < ends[:-1]).any():
         return False
-    return bool(bounds[0] == bounds[-1] or np.frombuffer(texts, np.uint8)[bounds[0] : bounds[-1]].max() < 128)
+    return bool(ends[0] == ends[-1] or np.frombuffer(column.buffers()[2], np.uint8)[ends[0] : ends[-1]].max() < 128)
+
+
+def _ends(column: pa.Array) -> npt.NDArray[np.int32]:
+    """Where the first text of a column begins, and where each ends; bytes, of which a character may have several."""
+    return np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4)
 
 
 def _first(mask: pa.Array) -> int:

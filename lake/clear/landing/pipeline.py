@@ -22,7 +22,7 @@ from lake.clear.arrow_schema import ready_schema
 from lake.clear.landing import context
 from lake.clear.landing.carry import OpenRuns
 from lake.clear.landing.context import ContextFilter
-from lake.clear.landing.kinds import Flags, Kinds, flags
+from lake.clear.landing.kinds import Flags, Kinds, bits, flags
 from lake.clear.landing.levels import BUCKET_MS, BUCKET_US, Levels, filled, floored
 from lake.clear.landing.rating import Rating
 from lake.clear.landing.runs import TOO_LONG, Finished, Runs
@@ -130,11 +130,11 @@ class Pipeline:
         rows, allowed = self._of_kind(rows, kinds, allowed)
         if self._keyed and rows.num_rows:
             keys = flags(kinds.of(self._keyed))
-            self._runs.add(self._numbers(rows.filter(pa.array(keys & ~allowed))))
-            self._runs.add(rows.filter(pa.array(keys & allowed)))
+            self._runs.add(self._numbers(rows.filter(bits(keys & ~allowed))))
+            self._runs.add(rows.filter(bits(keys & allowed)))
             allowed &= ~keys
         if not allowed.all():
-            rows = rows.filter(pa.array(allowed))
+            rows = rows.filter(bits(allowed))
             kinds = Kinds(rows[TYPE_COLUMN], self._events)
         return [self._content(part) for part in self._levels.lower(rows, kinds) if part.num_rows]
 

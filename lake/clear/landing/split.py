@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.clear.landing.kinds import bits
 from lake.rules.model import EMPLOYEE_COLUMN, SENSITIVITY_COLUMN, TIME_COLUMN
 
 Ints = npt.NDArray[np.int64]
@@ -99,7 +100,7 @@ def _by_level(table: pa.Table, levels: Ints, order: Ints) -> dict[int, tuple[int
     before = 0
     for level, count in enumerate(np.bincount(levels).tolist()):
         if count:
-            here = pa.array(levels == level)
+            here = bits(levels == level)
             filled = full.union(name for name, valid in partly.items() if pc.any(pc.and_(valid, here)).as_py())
             chosen = rows.select([name for name in rows.column_names if name in filled])
             found[level] = before, chosen.take(pa.array(order[before : before + count]))

@@ -36,7 +36,7 @@ def columns(draw: st.DrawFn) -> pa.Array:
     values = draw(st.lists(KINDS[kind], min_size=start + rows + after, max_size=start + rows + after))
     full = pa.array(values, kind)
     there = np.array(draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))), bool)
-    if draw(st.booleans()) and not pa.types.is_nested(kind):
+    if values and draw(st.booleans()) and not pa.types.is_nested(kind):
         bits = np.packbits(there, bitorder="little")
         bits[-1] |= draw(st.sampled_from([0, 0xFF << len(values) % 8 & 0xFF if len(values) % 8 else 0]))
         full = pa.Array.from_buffers(kind, len(values), [pa.py_buffer(bits), *full.buffers()[1:]])
