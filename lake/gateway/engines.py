@@ -93,16 +93,18 @@ class InProcess:
         parameters: Parameters,
         limits: SandboxLimits,
         plain: Projection | None = None,
+        *,
+        shape: pa.Schema | None = None,
     ) -> Running:
         """See ``execute.run``; rows of a plain projection that are decoded here are not shown to the engine."""
-        export = plain if plain is not None and not parameters else None
         self._running = None
+        export = plain if not parameters and shape is not None else None
         if export is not None and self._keeps(sql, slices[export.table], export):
-            self._running = self._export(sql, slices, export, limits)
+            self._running = self._export(slices, export, shape, limits)
         if self._running is None:
             images = self._images(slices)
             if export is not None and not images:
-                self._running = self._export(sql, slices, export, limits)
+                self._running = self._export(slices, export, shape, limits)
         if self._running is None:
             tables = {name: self._table(source) for name, source in slices.items()}
             self._running = execute.run(sql, tables, parameters, limits, images=images, databases=self._databases)
@@ -130,9 +132,8 @@ class InProcess:
             raise QueryCancelledError("the query was cancelled")
 
     def _export(
-        self, sql: str, slices: Mapping[str, Slice], plain: Projection, limits: SandboxLimits
+        self, slices: Mapping[str, Slice], plain: Projection, shape: pa.Schema, limits: SandboxLimits
     ) -> Running | None:
-        shape = self.describe(sql, {name: source.schema for name, source in slices.items()}, ())
         export = exports.started(plain, slices, shape, self._cache, limits.seconds, shared=False)
         return None if export is None else Running(shape, export.batches(), export.close, export.close)
 
@@ -148,8 +149,8 @@ class InProcess:
 
 def in_process(cache: SliceCache | None = None) -> Engine:
     """User SQL runs in this process; without a cache, every query decodes anew."""
-    kept, databases = cache or SliceCache(0, 0), Databases()
-    return lambda _user: InProcess(kept, databases)
+    kept, databases, recall = cache or SliceCache(0, 0), Databases(), Recall()
+    return lambda user: RecallingSession(lambda: InProcess(kept, databases), recall, user)
 
 
 def sandboxed(pool: Pool, cache: SliceCache, longest: float) -> Engine:

@@ -41,8 +41,9 @@ def opened(paths: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
         connection.execute("SET enable_external_access = false").fetchall()
         connection.execute("SET enable_external_file_cache = false").fetchall()  # it would copy what is in memory
         connection.execute("SET parquet_metadata_cache = true").fetchall()
-    connection.execute("SET TimeZone = 'UTC'").fetchall()
-    connection.execute("SET enable_progress_bar = false").fetchall()  # it would be drawn on stdout, into the result
+    connection.execute("SET GLOBAL TimeZone = 'UTC'").fetchall()
+    # It would be drawn on stdout, into the result; cursors have none.
+    connection.execute("SET enable_progress_bar = false").fetchall()
     return connection
 
 

@@ -1,4 +1,4 @@
-"""What sandboxes have said of queries before, so that asking the same again takes no sandbox until rows are read.
+"""What engines have said of queries before, so that asking the same again takes no engine until rows are read.
 
 A query's tree and the columns of its answer follow from its text and from the columns of its tables; no row has a part
 in them. They are remembered for the one who asked alone: whoever took a sandbox over would deceive nobody else.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import pyarrow as pa
 
@@ -17,7 +17,6 @@ from lake.clear.reading.slice import Slice
 from lake.clear.sandbox import syntax
 from lake.clear.sandbox.answers import Parameters, Running, SandboxLimits
 from lake.clear.sandbox.projection import Projection
-from lake.clear.serving.session import SandboxSession
 from lake.errors import QueryCancelledError
 
 LONGEST = 10_000
@@ -66,20 +65,53 @@ class Recall:
             self._size = 0
 
 
+class Asked(Protocol):
+    """A session of an engine."""
+
+    def parse(self, sql: str) -> syntax.Statement:
+        """See ``syntax.parse``."""
+
+    def restrict(
+        self, statement: syntax.Statement, table: str, columns: Collection[str], smallest: int, hidden: str
+    ) -> str:
+        """See ``aggregates.restrict``."""
+
+    def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
+        """See ``execute.described``."""
+
+    def run(
+        self,
+        sql: str,
+        slices: Mapping[str, Slice],
+        parameters: Parameters,
+        limits: SandboxLimits,
+        plain: Projection | None = None,
+        *,
+        shape: pa.Schema | None = None,
+    ) -> Running:
+        """See ``execute.run``; ``shape`` is what ``describe`` says, if it was asked."""
+
+    def cancel(self) -> None:
+        """Break off what it does, from any thread."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
 class RecallingSession:
-    """A sandbox for one query, taken when it is needed; close it.
+    """An engine for one query, taken when it is needed; close it.
 
     Args:
-        take: gives a session with a sandbox.
+        take: gives a session of the engine.
         asker: for whom it is.
     """
 
-    def __init__(self, take: Callable[[], SandboxSession], recall: Recall, asker: str) -> None:
+    def __init__(self, take: Callable[[], Asked], recall: Recall, asker: str) -> None:
         self._take = take
         self._recall = recall
         self._asker = asker
         self._lock = threading.Lock()
-        self._session: SandboxSession | None = None
+        self._session: Asked | None = None
         self._cancelled = False
 
     def parse(self, sql: str) -> syntax.Statement:
@@ -116,7 +148,7 @@ class RecallingSession:
         limits: SandboxLimits,
         plain: Projection | None = None,
     ) -> Running:
-        """Start an admitted query; see ``SandboxSession.run``."""
+        """Start an admitted query; see ``execute.run``."""
         shape = None
         if plain is not None and not parameters:
             shape = self.describe(sql, {name: source.schema for name, source in slices.items()}, parameters)
@@ -131,14 +163,14 @@ class RecallingSession:
             session.cancel()
 
     def close(self) -> None:
-        """Give the sandbox back, if there is one."""
+        """Give the engine back, if there is one."""
         if self._session is not None:
             self._session.close()
 
     def _known(self, key: tuple[Hashable, ...], size: int, ask: Callable[[], T]) -> T:
         return self._recall.answer((self._asker, *key), size, ask)
 
-    def _open(self) -> SandboxSession:
+    def _open(self) -> Asked:
         if self._session is None:
             session = self._take()
             with self._lock:

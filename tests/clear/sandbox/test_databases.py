@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,3 +165,19 @@ def test_a_description_leaves_a_database_as_it_was() -> None:
     with pytest.raises(LakeError):
         execute.described("SELECT b FROM t", {"t": schema}, (), databases)
     assert resting(databases) == []
+
+
+def test_every_query_has_the_same_settings() -> None:
+    """Times in UTC and nothing drawn on stdout, also where Python is used interactively, of which DuckDB takes note."""
+    program = """if True:
+        import duckdb
+        from lake.clear.sandbox.databases import Database
+        assert duckdb.__interactive__
+        names = ("TimeZone", "enable_progress_bar", "lock_configuration", "enable_external_access", "threads")
+        sql = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
+        database = Database((3, 0), 2)
+        print([database.cursor().execute(sql).fetchone() for _ in range(2)])
+    """
+    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    expected = ("UTC", False, True, False, 3)
+    assert asked.stdout.strip() == repr([expected] * 2)

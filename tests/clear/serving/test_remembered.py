@@ -52,6 +52,7 @@ def asked(sql: str, source: Held, cache: SliceCache) -> pa.Table:
 def test_the_second_answer_is_the_first_and_reads_nothing(sql: str, cache: SliceCache) -> None:
     """Rows leave the slice the second time as they did the first."""
     source = held()
+    gc.collect()
     before = descriptors()
     first = asked(sql, source, cache)
     scans, counted = len(source.asked), source.touched[SOURCE]
@@ -62,7 +63,7 @@ def test_the_second_answer_is_the_first_and_reads_nothing(sql: str, cache: Slice
     assert len(source.asked) == scans
     assert source.touched[SOURCE] == 2 * counted
     gc.collect()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_another_condition_is_another_scan(cache: SliceCache) -> None:
