@@ -6,13 +6,14 @@ import json
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+
+from tests import forking
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = [
@@ -38,13 +39,12 @@ def _made(place: Path, rows: int, *options: str) -> Made:
     """One run of the command: how it ended, what it wrote, and where its data were."""
     output = place / "made" / "result.json"
     sizes = ["--rows", str(rows), "--employees", "2", "--repeat", "1", *options]
-    ended = subprocess.run(
-        [sys.executable, "-m", "bench", *sizes, "--folder", str(place), "--output", str(output)],
+    ended = forking.run(
+        "import sys, bench.__main__ as main; sys.exit(main.main(sys.argv[1:]))",
+        *(*sizes, "--folder", place, "--output", output),
         cwd=ROOT,
         env={**os.environ, "LAKE_SHARED_DATA": str(place / "nothing")},
-        capture_output=True,
         text=True,
-        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     return ended, json.loads(output.read_text("utf-8")), place
@@ -193,26 +193,13 @@ def test_an_answer_that_differs_ends_the_command(tmp_path: Path) -> None:
     """The command itself fails, says which question, and writes no result."""
     program = (
         "import sys, bench.query as query, bench.__main__ as main;"
+        "query.QUERIES = query.QUERIES[:1];"
         "query.MASKED_VIEW = query.MASKED_VIEW.replace('12', '11');"
         "sys.exit(main.main(sys.argv[1:]))"
     )
     output = tmp_path / "result.json"
-    sizes = [
-        "--only",
-        "query",
-        "--no-ducklake",
-        "--rows",
-        "20000",
-        "--employees",
-        "2",
-        "--repeat",
-        "1",
-        "--output",
-        str(output),
-    ]
-    ended = subprocess.run(
-        [sys.executable, "-c", program, *sizes], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    sizes = ["--only", "query", "--no-ducklake", "--rows", "20000", "--employees", "2", "--repeat", "1", "--output"]
+    ended = forking.run(program, *sizes, output, cwd=ROOT, text=True)
     assert ended.returncode == 1
     assert "'distinct'" in ended.stderr
     assert not output.exists()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,11 +19,20 @@ import pytest
 from lake.cli.main import main
 from lake.client.remote import connect_remote
 from lake.errors import LakeError
+from tests import forking
 from tests import world as w
 from tests.gateway.flight.asking import query
 
 SQL = "SELECT count(*) AS n FROM events"
 SMALL = ("--sandboxes", "4", "--sandbox-memory", "256", "--slice-cache", "0")
+RUN = """
+import sys
+from lake.cli.main import run
+from lake.gateway.flight import door
+
+door._PARTING = 1.0  # seconds; clients that take nothing have had the time of grace before
+run(sys.argv[1:])
+"""
 INSECURE = ("--insecure", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
 
 
@@ -77,9 +84,9 @@ def start(site: w.World) -> Iterator[Callable[..., Running]]:
     def run(*more: str) -> Running:
         log = site.root.parent / "gateway.log"
         with log.open("w") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "lake.cli.main", *command(site, *INSECURE, "--json", *more)],
-                env={**os.environ, "PYTHONPATH": str(w.ROOT)},
+            process = forking.python(
+                RUN,
+                *command(site, *INSECURE, "--json", *more),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -202,13 +209,6 @@ def test_what_it_reads_must_be_in_order(site: w.World, name: str, mode: int, tex
     if text is not None:
         file.write_text(text)
     file.chmod(mode)
-    found = subprocess.run(
-        [sys.executable, "-m", "lake.cli.main", *command(site, *INSECURE)],
-        env={**os.environ, "PYTHONPATH": str(w.ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    found = forking.run(RUN, *command(site, *INSECURE), text=True)
     assert (found.returncode, found.stdout) == (2, "")
     assert words in found.stderr
