@@ -69,8 +69,8 @@ class Settings:
         image_bytes: encrypted columns of a query that are opened together for the engine to read by itself, where the
             grant hides nothing in them; of more, and with 0 always, rows are decoded part by part. Embedded only.
         image_rows: that files must have on average for it; the footer of a smaller one takes as long as decoding it.
-        slice_cache: bytes of what is kept between queries, for ``slice_seconds``: slices behind a gateway, images
-            embedded; 0 keeps none.
+        slice_cache: bytes of what is kept between queries, for ``slice_seconds``: slices behind a gateway, half slices
+            and half images embedded; a quarter of a part at most for one of them; 0 keeps none.
     """
 
     landing_bytes: int = 96 * MIB
