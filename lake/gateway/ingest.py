@@ -7,6 +7,7 @@ of a batch that did not make it are named by no catalog row and are swept by a j
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import sys
 from collections import Counter
@@ -14,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -387,10 +388,15 @@ class HashedBatches:
         self._schema = schema
         self._decoded = decoded_schema(schema)
         self._batches = batches
-        self._hash = hashlib.sha256(self._decoded.remove_metadata().serialize())
+        self._passed = False
+        self._hash = hashlib.sha256()
+        # What Arrow would write goes to the hash, column by column, and is nowhere together.
+        self._messages = pa.ipc.new_stream(_HashSink(self._hash), self._decoded.remove_metadata())
 
     def hexdigest(self) -> str:
         """Digest of what has passed."""
+        if not self._passed:  # Arrow writes the schema with the first rows
+            return hashlib.sha256(self._decoded.remove_metadata().serialize()).hexdigest()
         return self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -411,5 +417,20 @@ class HashedBatches:
     def _pass(self, rows: pa.Table) -> pa.RecordBatch:
         (joined,) = rows.combine_chunks().to_batches()
         batch = canonical(joined)
-        self._hash.update(batch.serialize())
+        self._messages.write_batch(batch)
+        self._passed = True
         return batch
+
+
+class _HashSink(io.RawIOBase):
+    """A file that is only hashed."""
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)

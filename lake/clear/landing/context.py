@@ -135,10 +135,10 @@ def _by_value(column: pa.Array, judge: Callable[[pa.Array], Codes], absent: int 
 
 def _title_verdicts(titles: pa.Array) -> Codes:
     """Verdicts of distinct titles: one pass for any word, then a closer look at the few that have one."""
-    plain = pc.match_substring_regex(titles, _PLAIN)
     seen = pc.ascii_lower(titles)
-    others = pc.filter(titles, pc.invert(plain))
-    if len(others):
+    if not _all_plain(titles):
+        plain = pc.match_substring_regex(titles, _PLAIN)
+        others = pc.filter(titles, pc.invert(plain))
         skeletons = pa.array([contexts.skeleton(title) for title in others.to_pylist()], pa.string())
         seen = pc.replace_with_mask(seen, pc.invert(plain), skeletons)
     found = np.zeros(len(titles), np.int8)
@@ -149,3 +149,13 @@ def _title_verdicts(titles: pa.Array) -> Codes:
             denied = pc.match_substring_regex(suspects, pattern).to_numpy(zero_copy_only=False)
             found[hits[denied]] = FIRST_DENIED + index
     return found
+
+
+def _all_plain(titles: pa.Array) -> bool:
+    """Whether all texts of a column are ``_PLAIN``, by one look at their bytes."""
+    _, ends, texts = titles.buffers()
+    first, last = np.frombuffer(ends, np.int32)[[titles.offset, titles.offset + len(titles)]].tolist()
+    if first == last:
+        return True
+    found = np.frombuffer(texts, np.uint8)[first:last]
+    return bool(found.min() >= ord(" ") and found.max() <= ord("~"))

@@ -22,7 +22,7 @@ from pyarrow.parquet.encryption import create_encryption_properties
 from keys.broker import LandingKey
 from keys.errors import KeyIntegrityError
 from lake.rules.layout import FORMAT_PME, FORMAT_PME_VERSION
-from lake.rules.model import TIME_COLUMN
+from lake.rules.model import TIME_COLUMN, TYPE_COLUMN
 
 ROW_GROUP_ROWS = 122_880
 """Rows of a row group, DuckDB's own unit of work."""
@@ -52,7 +52,7 @@ def filled(rows: pa.Table) -> pa.Table:
 
 
 def layout(rows: pa.Table) -> dict[str, Any]:
-    """How rows like these are laid out in a file, encryption apart: the writer's options (decisions 0034, 0037)."""
+    """How rows are laid out in a file, encryption apart: the writer's options (decisions 0034, 0037, 0038)."""
     filled = [name for name in rows.column_names if rows[name].null_count < rows.num_rows]
     texts = [name for name in filled if pa.types.is_string(rows.schema.field(name).type)]
     long = {name for name in texts if _mean_bytes(rows[name]) >= LONG_TEXT}
@@ -66,7 +66,8 @@ def layout(rows: pa.Table) -> dict[str, Any]:
             if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
         },
         "data_page_version": "1.0",
-        "write_statistics": True,
+        # Of texts only the event type's can rule a row group out: the others' range over nearly all that there is.
+        "write_statistics": [name for name in rows.column_names if name == TYPE_COLUMN or name not in texts],
         "store_schema": False,
     }
 
