@@ -133,6 +133,10 @@ def length(value: int) -> bytes:
     """An unsigned number."""
     if value < 128:
         return _SMALL[value]
+    if value < 1 << 14:
+        return bytes((value & 127 | 128, value >> 7))
+    if value < 1 << 21:
+        return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14))
     made = bytearray()
     while value > 127:
         made.append(value & 127 | 128)
