@@ -52,7 +52,7 @@ def filled(rows: pa.Table) -> pa.Table:
 
 
 def layout(rows: pa.Table) -> dict[str, Any]:
-    """How rows are laid out in a file, encryption apart: the writer's options (decisions 0034, 0037, 0038)."""
+    """How rows are laid out in a file, encryption apart: the writer's options (decisions 0034, 0037, 0039)."""
     filled = [name for name in rows.column_names if rows[name].null_count < rows.num_rows]
     texts = [name for name in filled if pa.types.is_string(rows.schema.field(name).type)]
     long = {name for name in texts if _mean_bytes(rows[name]) >= LONG_TEXT}
