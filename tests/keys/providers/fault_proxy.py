@@ -64,6 +64,7 @@ class FaultProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits for the client to acknowledge its own headers
 
             def do_any(self) -> None:
                 proxy._handle(self)
