@@ -40,7 +40,7 @@ def measure(scale: Scale, folder: Path) -> dict[str, Any]:
     with world.open_lake(store, scale.threads) as db:
         files = db.ingest(world.DATASET, world.rows_of(scale, scale.rows)).files
     rows = world.rated(world.rows_of(scale, scale.rows))
-    write_twin(rows, folder / "twin", budget=Settings().landing_bytes, threads=scale.threads)
+    write_twin(rows, folder / "twin", budget=Settings().landing_bytes, threads=scale.threads, complete=True)
     try:
         found = {name: _gateway(store, scale, kept) for name, kept in (("keeps none", 0), ("keeps slices", 1024))}
     finally:
@@ -54,7 +54,10 @@ def _gateway(store: Path, scale: Scale, kept: int) -> dict[str, Any]:
     taken: dict[str, dict[str, float]] = {}
     with _server(store, kept) as url:
         for role, queries in roles:
-            with world.connect(store, role, scale.threads) as embedded, _remote(url, store, role) as remote:
+            with (
+                world.connect(store, role, scale.threads, keep=kept > 0) as embedded,
+                _remote(url, store, role) as remote,
+            ):
                 for query in queries:
                     say(f"  {role}: {query.name}")
                     sides = {LAKE: _whole(remote, query), EMBEDDED: _whole(embedded, query)}
@@ -64,7 +67,7 @@ def _gateway(store: Path, scale: Scale, kept: int) -> dict[str, Any]:
         with world.connect(store, world.ALL, scale.threads) as embedded, _remote(url, store, world.ALL) as remote:
             first = _first_row(remote, embedded, scale.repeat)
             export = _export(remote, scale.repeat, store.parent)
-    return {"seconds": taken, "ratios": ratios(taken, EMBEDDED), "first row ms": first, "export": export}
+    return {"seconds": taken, "ratios": ratios(taken, EMBEDDED, LAKE), "first row ms": first, "export": export}
 
 
 @contextmanager

@@ -97,8 +97,8 @@ def _queries(scale: Scale, places: Mapping[str, Path]) -> dict[str, Any]:
     """Every question of the role that sees all, of both lakes."""
     seconds: dict[str, dict[str, float]] = {}
     with (
-        world.connect(places[S3], world.ALL, scale.threads) as store,
-        world.connect(places[FOLDER], world.ALL, scale.threads) as local,
+        world.connect(places[S3], world.ALL, scale.threads, keep=False) as store,
+        world.connect(places[FOLDER], world.ALL, scale.threads, keep=False) as local,
     ):
         for query in QUERIES:
             say(f"  {query.name}")
@@ -108,4 +108,4 @@ def _queries(scale: Scale, places: Mapping[str, Path]) -> dict[str, Any]:
             }
             same_answers(query, sides, one_lake=False)
             seconds[query.name] = interleaved(sides, scale.repeat, warm=False)
-    return {"seconds": seconds, "ratios": ratios(seconds, FOLDER)}
+    return {"seconds": seconds, "ratios": ratios(seconds, FOLDER, S3)}
