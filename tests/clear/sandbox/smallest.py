@@ -3,6 +3,7 @@
 # ruff: noqa: DTZ001 - times are naive UTC
 from __future__ import annotations
 
+import functools
 import random
 from datetime import datetime
 from typing import Any
@@ -28,13 +29,17 @@ def restrict(sql: str, smallest: int = 3) -> str:
     return aggregates.restrict(statement, "t", COLUMNS, smallest, PERSON)
 
 
+@functools.cache
+def engine() -> duckdb.DuckDBPyConnection:
+    """One engine with one thread: what a cursor of it registers and sets is that cursor's own."""
+    return duckdb.connect(config={"threads": "1"})
+
+
 def run(sql: str, rows: list[Row], *parameters: Any) -> list[tuple[Any, ...]]:
     """Its result over these rows."""
-    connection = duckdb.connect(config={"threads": "1"})
-    connection.register("t", pa.Table.from_pylist(rows, schema=SCHEMA))
-    found = connection.execute(sql, list(parameters)).fetchall()
-    connection.close()
-    return found
+    with engine().cursor() as connection:
+        connection.register("t", pa.Table.from_pylist(rows, schema=SCHEMA))
+        return connection.execute(sql, list(parameters)).fetchall()
 
 
 def people(rng: random.Random, count: int) -> list[Row]:

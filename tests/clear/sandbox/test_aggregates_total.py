@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from lake.clear.sandbox import aggregates
-from tests.clear.sandbox.smallest import COLUMNS, SCHEMA, Row, restrict
+from tests.clear.sandbox.smallest import COLUMNS, SCHEMA, Row, engine, restrict
 
 EXTREMES: list[Row] = [
     dict(zip(SCHEMA.names, (app, n, x, True, ts, big, person), strict=True))
@@ -50,7 +50,7 @@ def totals() -> list[str]:
 
 
 def over(rows: list[Row]) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config={"threads": "1"})
+    connection = engine().cursor()
     connection.register("t", pa.Table.from_pylist(rows, schema=SCHEMA))
     return connection
 
@@ -69,7 +69,7 @@ def test_whether_a_query_fails_says_nothing_about_rows(every: int) -> None:
     """Over rows with the extremes of every type a query fails as it fails over no rows at all, or not at all."""
     # Five has no divisor in common with the numbers of operators, constants and columns: each of them is tried.
     queries = [restrict(sql, 1) for sql in totals()[::every]]
-    without, with_rows = ([failure(over(rows), sql) for sql in queries] for rows in ([], EXTREMES))
+    without, with_rows = ([failure(rows, sql) for sql in queries] for rows in (over([]), over(EXTREMES)))
     assert [pair for pair in zip(queries, without, with_rows, strict=True) if pair[1] != pair[2]] == []
     assert 0 < sum(map(bool, without)) < len(queries) / 3
 

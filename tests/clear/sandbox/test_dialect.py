@@ -82,14 +82,27 @@ def test_volatile_queries_are_admitted_and_run(sql: str, sliced: duckdb.DuckDBPy
 PLANNED = [sql for sql in HONEST if "SUMMARIZE" not in sql and "DESCRIBE" not in sql]
 
 
+@pytest.fixture(scope="module")
+def empty() -> duckdb.DuckDBPyConnection:
+    return over_datasets({name: table.slice(0, 0) for name, table in tables().items()})
+
+
+@pytest.fixture(scope="module")
+def multiplied() -> duckdb.DuckDBPyConnection:
+    return over_datasets({name: pa.concat_tables([table] * 50) for name, table in tables().items()})
+
+
 @pytest.mark.parametrize("sql", PLANNED)
-def test_plans_hold_nothing_of_the_data(sql: str, sliced: duckdb.DuckDBPyConnection) -> None:
+def test_plans_hold_nothing_of_the_data(
+    sql: str,
+    sliced: duckdb.DuckDBPyConnection,
+    empty: duckdb.DuckDBPyConnection,
+    multiplied: duckdb.DuckDBPyConnection,
+) -> None:
     """EXPLAIN of an admitted query gives one plan whatever rows the slices hold, also none."""
-    empty = over_datasets({name: table.slice(0, 0) for name, table in tables().items()})
-    doubled = over_datasets({name: pa.concat_tables([table] * 50) for name, table in tables().items()})
     query = admit(parse(f"explain {sql}"), COLUMNS)
     assert query.explain
-    plans = [one.sql("EXPLAIN " + query.sql).fetchall() for one in (sliced, empty, doubled)]
+    plans = [one.sql("EXPLAIN " + query.sql).fetchall() for one in (sliced, empty, multiplied)]
     assert plans[0] == plans[1] == plans[2]
 
 

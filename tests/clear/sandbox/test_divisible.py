@@ -4,7 +4,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from lake.clear.sandbox.guard import admit
 from lake.clear.sandbox.syntax import parse
 from tests.clear.sandbox.corpus import HONEST, tables
+from tests.clear.sandbox.smallest import engine
 
 COLUMNS = {name: table.schema.names for name, table in tables().items()}
 BASE = pa.concat_tables([tables()["events"]] * 6).combine_chunks()
@@ -27,11 +27,9 @@ DIVISIBLE = [sql for sql in HONEST if is_divisible(sql) and "people" not in sql.
 
 
 def rows(sql: str, part: pa.Table) -> list[str]:
-    connection = duckdb.connect(config={"threads": "1"})
-    connection.register("events", ds.InMemoryDataset(part))
-    found = connection.sql(sql).to_arrow_table()
-    connection.close()
-    return [repr(row) for row in found.to_pylist()]
+    with engine().cursor() as connection:
+        connection.register("events", ds.InMemoryDataset(part))
+        return [repr(row) for row in connection.sql(sql).to_arrow_table().to_pylist()]
 
 
 def test_many_honest_queries_are_divisible() -> None:

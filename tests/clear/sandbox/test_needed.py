@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 
 from lake.clear.sandbox.guard import AdmittedQuery, admit
 from lake.clear.sandbox.syntax import parse
 from tests.clear.sandbox.corpus import HONEST, tables
+from tests.clear.sandbox.smallest import engine
 
 TABLES = tables()
 COLUMNS = {name: table.schema.names for name, table in TABLES.items()}
@@ -21,7 +21,7 @@ def admitted(sql: str) -> AdmittedQuery:
 
 
 def answer(sql: str, sources: dict[str, pa.Table]) -> tuple[list[str], list[str]]:
-    with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+    with engine().cursor() as connection:
         for name, table in sources.items():
             connection.register(name, table)
         connection.execute("SET TimeZone = 'UTC'")
