@@ -65,6 +65,8 @@ VISIBLE = pa.Table.from_pylist(
     ),
 )
 
+ENGINE = duckdb.connect(config={"enable_external_access": "false"})
+
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> w.World:
@@ -84,7 +86,7 @@ def doors(attacked: w.World) -> Iterator[list[Door]]:
 
 def oracle(sql: str) -> Answer:
     """DuckDB over what the users may read, and nothing else; the SQL of the attacks that may run."""
-    with duckdb.connect(config={"enable_external_access": "false"}) as engine:
+    with ENGINE.cursor() as engine:
         engine.register("events", VISIBLE)
         try:
             return Answer(engine.sql(sql).to_arrow_table())
