@@ -330,10 +330,13 @@ def _view(
     found: Mapping[tuple[str, int], KekRow],
 ) -> KeyView:
     buckets: dict[tuple[int, int, int], BucketKeyRow] = {}
-    for level in sorted({level for level, _ in places}):
-        wanted = sorted({bucket for of_level, bucket in places if of_level == level})
-        where = (bucket_keys.c.sensitivity == level) & bucket_keys.c.bucket.in_(wanted)
-        for row in connection.execute(sa.select(bucket_keys).where(where)):
+    if places:
+        of_levels = [
+            (bucket_keys.c.sensitivity == level)
+            & bucket_keys.c.bucket.in_(sorted({bucket for of_level, bucket in places if of_level == level}))
+            for level in sorted({level for level, _ in places})
+        ]
+        for row in connection.execute(sa.select(bucket_keys).where(sa.or_(*of_levels))):
             buckets[row.sensitivity, row.bucket, row.version] = bucket_row(row)
     states = {(row.name, row.version): KeyState(row.state) for row in connection.execute(sa.select(roots))}
     return KeyView(read_epoch(connection), living, states, buckets, found)
