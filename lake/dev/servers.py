@@ -29,6 +29,7 @@ _OPENBAO = """\
 storage "raft" {{
   path    = "openbao"
   node_id = "one"
+  performance_multiplier = 1  # a cluster of one elects itself: no need to wait for others
 }}
 
 listener "tcp" {{
