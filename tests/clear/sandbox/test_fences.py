@@ -201,7 +201,7 @@ def test_an_arm_for_every_few_characters_ends(pool: Pool) -> None:
     with session_of(pool) as session:
         session.parse(sql)
         try:
-            running = session.run(sql, {}, (), SandboxLimits(2, 128 << 20, 3.0))
+            running = session.run(sql, {}, (), SandboxLimits(2, 128 << 20, 1.0))
             assert sum(batch.num_rows for batch in running.batches) == 5_000
         except (QueryFailedError, LimitExceededError):
             pass

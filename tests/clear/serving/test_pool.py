@@ -263,7 +263,8 @@ def test_a_sandbox_inherits_nothing() -> None:
         os.close(extra)
 
 
-def test_two_hundred_sessions_leave_nothing() -> None:
+@pytest.mark.parametrize("sessions", [60, pytest.param(400, marks=pytest.mark.soak)])
+def test_many_sessions_leave_nothing(sessions: int) -> None:
     """Descriptors, processes and threads are as many as before, however a session ended."""
     with pool_of(ready=2, most=4) as pool:
         answer(pool, "SELECT 1 AS a", source())
@@ -273,7 +274,7 @@ def test_two_hundred_sessions_leave_nothing() -> None:
         while len(children(pool._zygote.pid)) != 2:  # the first one is still being buried
             assert time.monotonic() < end
         before = (descriptors(), len(list(zygote.iterdir())), 2)
-        for turn in range(200):
+        for turn in range(sessions):
             with session_of(pool) as session:
                 if turn % 4:
                     running = session.run("SELECT a FROM t", source(), (), LIMITS)
