@@ -44,9 +44,15 @@ def gather(batches: Iterable[pa.RecordBatch], budget: int) -> Iterator[pa.Table]
 
 
 def split(table: pa.Table) -> Iterator[Slice]:
-    """The partitions of a table, each sorted by capture time: one sort, and one copy of the values that there are."""
+    """The partitions of a table, each sorted by capture time: one sort, and one copy of the values that there are.
+
+    Raises:
+        ValueError: a row has no employee, no time or no sensitivity.
+    """
     if not table.num_rows:
         return
+    if any(table[name].null_count for name in (EMPLOYEE_COLUMN, TIME_COLUMN, SENSITIVITY_COLUMN)):
+        raise ValueError("a row that belongs to no partition")
     employees = table[EMPLOYEE_COLUMN].combine_chunks().dictionary_encode()
     times = table[TIME_COLUMN].cast(pa.int64()).to_numpy()
     first, months = _months(times)

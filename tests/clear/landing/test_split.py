@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +68,15 @@ def test_rows_of_one_time_stay_in_their_order(rows: list[tuple[str, int, int]]) 
             assert list(zip(part.rows["ts"].to_pylist(), part.rows["n"].to_pylist(), strict=True)) == sorted(
                 own, key=lambda one: one[0]
             )
+
+
+@pytest.mark.parametrize("missing", ["employee", "ts", "sensitivity"])
+def test_a_row_of_no_partition_is_in_none(missing: str) -> None:
+    """Nothing is guessed of whose a row is, of when, or how sensitive."""
+    rows = table([("a", 1, datetime(2026, 7, 1), 1), ("b", 2, datetime(2026, 7, 2), 2)])
+    index = rows.schema.get_field_index(missing)
+    with pytest.raises(ValueError, match="no partition"):
+        list(split(rows.set_column(index, missing, pa.array([rows[missing][0], None]))))
 
 
 def test_gathering_keeps_order_and_bounds_what_is_held() -> None:
