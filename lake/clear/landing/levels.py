@@ -115,12 +115,13 @@ class Levels:
 
     def _said(self, rows: pa.RecordBatch, sent: pa.Array, kinds: Kinds) -> pa.Array | None:
         """The class of each key: the one that was sent, if it is one, or that of the key; None if all were sent so."""
-        coded = sent.dictionary_encode()
-        proper = pc.is_in(coded.dictionary, value_set=pa.array(CLASSES))
         by_key = kinds.of(self.of(Level.CLASSES))
         derived = "key" in self._rules.roles and by_key.true_count
-        if proper.true_count == len(proper) and not derived:
+        classes = pa.array(CLASSES)
+        if not derived and pc.is_in(sent, value_set=classes).true_count == len(sent) - sent.null_count:
             return None
+        coded = sent.dictionary_encode()
+        proper = pc.is_in(coded.dictionary, value_set=classes)
         said = pc.if_else(proper, coded.dictionary, pa.scalar(None, pa.string())).take(coded.indices)
         sent_here = pc.and_not(kinds.of(self._classed), by_key)
         self.counts[NOT_A_CLASS] += pc.and_(sent_here, pc.xor(said.is_null(), sent.is_null())).true_count
@@ -140,7 +141,7 @@ def floored(values: pa.Array, step: int) -> pa.Array:
 
 def _coarse(values: pa.Array, places: npt.NDArray[np.int64], step: int) -> pa.Array:
     """Whole numbers, those at some places down to a multiple of ``step``."""
-    plain = values.fill_null(0).to_numpy()
+    plain = (values.fill_null(0) if values.null_count else values).to_numpy()
     over = np.zeros(len(plain), plain.dtype)
     over[places] = plain[places] % step
     return pc.subtract(values, pa.array(over))
