@@ -1,12 +1,14 @@
-"""Preparing the next item in a thread while the current one is worked on; one item ahead, never more."""
+"""Work ahead in threads: the next item while the current one is worked on, or some items at once, in their order."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from queue import Empty, Queue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -58,3 +60,21 @@ class Ahead(Generic[T]):
             self._ready.put(_Step())
         except BaseException as error:  # noqa: BLE001 - raised again on the other side
             self._ready.put(_Step(error=error))
+
+
+def in_order(pool: Executor, work: Callable[..., T], items: Iterable[tuple[Any, ...]], most: int) -> Iterator[T]:
+    """What ``work`` makes of items, in their order; at most so many are begun, waiting or not yet taken.
+
+    An error is raised where its result would have come, and what has not begun by then never does.
+    """
+    begun: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            if len(begun) == most:
+                yield begun.popleft().result()
+            begun.append(pool.submit(work, *item))
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()

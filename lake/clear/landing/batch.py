@@ -14,7 +14,7 @@ import pyarrow as pa
 from keys.broker import LandingKey
 from keys.refs import FileBinding, PartitionRef
 from lake.clear.arrow_schema import ready_schema
-from lake.clear.landing.ahead import Ahead
+from lake.clear.landing.ahead import Ahead, in_order
 from lake.clear.landing.conform import Conformer
 from lake.clear.landing.encode import EncodedFile, encode
 from lake.clear.landing.pipeline import Pipeline
@@ -64,11 +64,8 @@ def land_rows(
                 return _write(part.rows, partition, contract.version, issue(_ref(partition)), landing.store)  # noqa: B023
 
             numbers = [subjects[part.employee].number for part in slices]
-            # A bounded number at once: encoded files wait in memory until they are written.
-            for start in range(0, len(slices), SLICES_AT_ONCE):
-                end = start + SLICES_AT_ONCE
-                files = pool.map(write, slices[start:end], partitions[start:end])
-                yield from zip(files, numbers[start:end], strict=True)
+            files = in_order(pool, write, zip(slices, partitions, strict=True), SLICES_AT_ONCE)
+            yield from zip(files, numbers, strict=True)
 
 
 def _ready(rows: pa.Table, schema: pa.Schema) -> list[Slice]:

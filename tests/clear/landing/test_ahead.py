@@ -1,13 +1,14 @@
-"""One item ahead, in a thread."""
+"""One item ahead, in a thread; some at once, in their order."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lake.clear.landing.ahead import Ahead
+from lake.clear.landing.ahead import Ahead, in_order
 
 
 def _names() -> set[str]:
@@ -50,3 +51,44 @@ def test_leaving_early_stops_the_thread() -> None:
         assert next(iter(items)) == 0
     assert "landing-ahead" not in _names()
     assert len(made) < 100
+
+
+def test_results_come_in_the_order_of_items() -> None:
+    """Whichever is done first, and never with more of them begun than are allowed."""
+    begun: list[int] = []
+    last = threading.Event()
+
+    def work(number: int, square: int) -> int:
+        begun.append(number)
+        if number == 0:
+            assert last.wait(10)  # the first is done after another
+        if number == 3:
+            last.set()
+        return square
+
+    with ThreadPoolExecutor(4) as pool:
+        found = in_order(pool, work, ((number, number**2) for number in range(10)), 4)
+        assert next(found) == 0
+        assert set(begun) <= {0, 1, 2, 3}
+        assert list(found) == [number**2 for number in range(1, 10)]
+
+
+def test_what_has_not_begun_when_one_fails_never_does() -> None:
+    """The error comes in its place, after the results before it."""
+    begun: list[int] = []
+    over = threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 2:
+            raise ValueError("third")
+        assert number < 2 or over.wait(10)
+        return number
+
+    with ThreadPoolExecutor(1) as pool:
+        found = in_order(pool, work, ((number,) for number in range(100)), 8)
+        assert [next(found), next(found)] == [0, 1]
+        with pytest.raises(ValueError, match="third"):
+            next(found)
+        over.set()
+    assert begun in ([0, 1, 2], [0, 1, 2, 3])
