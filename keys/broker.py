@@ -175,6 +175,9 @@ class Broker:
     def release(self, receipt: Receipt, requests: Sequence[DekRequest]) -> list[bytes]:
         """The DEKs of files whose partitions a fresh, unused, verified receipt names; in the order asked.
 
+        Returns:
+            32 bytes for each request, none for one that is ``held``.
+
         Raises:
             ReceiptRefusedError: the receipt does not hold, was used, or does not name one of the partitions.
             RateLimitedError: more than a limit allows; the receipt stays unused.
@@ -232,18 +235,19 @@ class Broker:
             compromised: under KEKs that are marked so; ``suspended``: of employees who are disabled.
         """
         names = {request.binding.partition.subject for request in requests}
-        wanted = {(request.wrapped.kek_id, request.wrapped.kek_version) for request in requests}
+        wanted = {_name_of(request.wrapped) for request in requests}
         for attempt in range(TRIES):
             view = self._store.view_of_keks(names, wanted)
             try:
                 rows = self._rows_of(requests, view, suspended=suspended)
-                keks = self.hierarchy.open_keks(view, rows, compromised=compromised)
+                opened = {_name_of(request.wrapped) for request in requests if not request.held}
+                keks = self.hierarchy.open_keks(view, rows, compromised=compromised, only=opened)
             except KeyStateError:
                 # A parent may have been retired between reading the rows and opening them: then read again.
                 if attempt == TRIES - 1 or self._store.epoch() == view.epoch:
                     raise
                 continue
-            return [self._open(request, keks) for request in requests]
+            return [b"" if request.held else self._open(request, keks) for request in requests]
         raise KeyStateError("the keys of these files change too often", hint="try again")
 
     def rewrap_deks(self, requests: Sequence[DekRequest]) -> list[WrappedDek]:
@@ -269,7 +273,7 @@ class Broker:
     def _rows_of(requests: Sequence[DekRequest], view: KeyView, *, suspended: bool) -> list[KekRow]:
         found: dict[tuple[str, int], KekRow] = {}
         for request in requests:
-            name = (request.wrapped.kek_id, request.wrapped.kek_version)
+            name = _name_of(request.wrapped)
             subject = view.subjects.get(request.binding.partition.subject)
             if subject is None:
                 raise EmployeeErasedError("the keys of an employee are gone", hint="the employee has been erased")
@@ -287,13 +291,17 @@ class Broker:
         return list(found.values())
 
     def _open(self, request: DekRequest, keks: Mapping[tuple[str, int], bytes]) -> bytes:
-        name = (request.wrapped.kek_id, request.wrapped.kek_version)
+        name = _name_of(request.wrapped)
         dek = envelope.unseal(
             keks[name], request.wrapped.blob, dek_context(self.hierarchy.lake, request.binding, *name)
         )
         if len(dek) != envelope.KEY_BYTES:
             raise KeyIntegrityError(f"the key of file {request.binding.file_id} has a wrong length")
         return dek
+
+
+def _name_of(wrapped: WrappedDek) -> tuple[str, int]:
+    return wrapped.kek_id, wrapped.kek_version
 
 
 def _kek_name(partition: PartitionRef) -> KekName:

@@ -121,12 +121,18 @@ class Hierarchy:
             raise KeyStateError(f"the root key of sensitivity {row.sensitivity} is {state}")
 
     def open_keks(
-        self, view: KeyView, rows: Collection[KekRow], *, compromised: bool = False
+        self,
+        view: KeyView,
+        rows: Collection[KekRow],
+        *,
+        compromised: bool = False,
+        only: Collection[tuple[str, int]] | None = None,
     ) -> dict[tuple[str, int], bytes]:
         """KEKs by (id, version), for wrapping and unwrapping DEKs inside ``keys``.
 
         Args:
             compromised: open those marked as compromised too: for re-encryption only.
+            only: open these alone; of all, whether they may be opened is checked.
 
         Raises:
             KeyStateError: a KEK, its bucket key or its root may not unwrap.
@@ -151,6 +157,7 @@ class Hierarchy:
                 buckets[row.sensitivity, row.bucket, row.bucket_version], row.wrapped, kek_context(self.lake, row)
             )
             for row in rows
+            if only is None or (row.kek_id, row.version) in only
         }
 
     def landing_view(self, names: Collection[KekName], *, suspended: bool = False) -> KeyView:

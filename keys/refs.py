@@ -83,10 +83,16 @@ class WrappedDek:
 
 @dataclass(frozen=True, slots=True)
 class DekRequest:
-    """One file whose DEK is asked for."""
+    """One file whose DEK is asked for.
+
+    Attributes:
+        held: whoever asks has the file's rows in memory: whether the DEK would be given is decided and recorded as
+            ever, but it is not opened, and no bytes are given.
+    """
 
     binding: FileBinding
     wrapped: WrappedDek
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

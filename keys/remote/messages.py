@@ -54,9 +54,9 @@ def fields(value: Value, *names: str) -> dict[str, Value]:
     return value
 
 
-def key(value: Value) -> bytes:
-    """A DEK: 32 bytes."""
-    if len(blob(value)) != KEY_BYTES:
+def key(value: Value, *, held: bool = False) -> bytes:
+    """A DEK: 32 bytes, or none of a file whose rows are held."""
+    if len(blob(value)) != (0 if held else KEY_BYTES):
         raise _wrong()
     return blob(value)
 
@@ -120,13 +120,13 @@ def wrapped_of(value: Value) -> WrappedDek:
 
 def request_fields(request: DekRequest) -> list[Value]:
     """A request for a DEK as it travels."""
-    return [binding_fields(request.binding), wrapped_fields(request.wrapped)]
+    return [binding_fields(request.binding), wrapped_fields(request.wrapped), request.held]
 
 
 def request_of(value: Value) -> DekRequest:
     """A request for a DEK that has arrived."""
-    binding, wrapped = items(value, 2)
-    return DekRequest(binding_of(binding), wrapped_of(wrapped))
+    binding, wrapped, held = items(value, 3)
+    return DekRequest(binding_of(binding), wrapped_of(wrapped), _flag(held))
 
 
 def receipt_fields(receipt: Receipt) -> list[Value]:
@@ -153,9 +153,7 @@ def subject_fields(ref: SubjectRef) -> list[Value]:
 def subject_of(value: Value) -> SubjectRef:
     """An employee's keys, arrived."""
     subject, dense, bucket, disabled = items(value, 4)
-    if not isinstance(disabled, bool):
-        raise _wrong()
-    return SubjectRef(text(subject), number(dense), number(bucket), disabled=disabled)
+    return SubjectRef(text(subject), number(dense), number(bucket), disabled=_flag(disabled))
 
 
 def event_fields(event: KeyEvent) -> list[Value]:
@@ -167,6 +165,12 @@ def event_of(value: Value) -> KeyEvent:
     """An event that has arrived."""
     action, kind, key_id, version = items(value, 4)
     return KeyEvent(text(action), text(kind), text(key_id), number(version))
+
+
+def _flag(value: Value) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong()
+    return value
 
 
 def _month(value: Value) -> str:

@@ -153,7 +153,8 @@ class RemoteBroker:
             BrokerUnavailableError: no answer came; the receipt may be used up.
         """
         given = {"receipt": m.receipt_fields(receipt), "requests": [m.request_fields(each) for each in requests]}
-        return [m.key(each) for each in m.items(self._client.call("release", given), len(requests))]
+        found = m.items(self._client.call("release", given), len(requests))
+        return [m.key(each, held=request.held) for each, request in zip(found, requests, strict=True)]
 
     def check_wrap(self, request: DekRequest) -> None:
         """Let the broker open one DEK and keep it.

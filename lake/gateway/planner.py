@@ -49,10 +49,10 @@ class Planned:
     last: datetime | None
     needed: tuple[datetime | None, datetime | None] = (None, None)
 
-    def requests(self) -> list[DekRequest]:
-        """The DEKs to ask for, in the order of the files."""
+    def requests(self, *, held: bool = False) -> list[DekRequest]:
+        """The DEKs to ask for, in the order of the files; ``held`` if their rows are in memory."""
         return [
-            DekRequest(binding(file), WrappedDek(file.kek_id, file.kek_version, file.wrapped_dek))
+            DekRequest(binding(file), WrappedDek(file.kek_id, file.kek_version, file.wrapped_dek), held)
             for file, _ in self.files
         ]
 

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from keys.errors import KeysError, OutdatedPlanError
+from lake.clear.reading.image.build import Image
 from lake.clear.reading.image.images import Images, Need
 from lake.clear.reading.plan import Era
 from lake.clear.reading.slice import Slice
@@ -249,8 +250,14 @@ class QueryGateway:
         return stream
 
     def _slices(self, request: Request, admission: Admission, intent: Recorded) -> dict[str, Slice]:
-        requests = [item for planned in admission.planned.values() for item in planned.requests()]
         era = self._era(admission)
+        needs = {name: self._need(name, request, admission, era) for name in admission.planned}
+        held = {name: self._held(name, admission, need) for name, need in needs.items()}
+        requests = [
+            item
+            for name, planned in admission.planned.items()
+            for item in planned.requests(held=held[name] is not None)
+        ]
         with tracing.step("keys", keys=len(requests)):
             deks = iter(release(self._home, intent, requests) if requests else ())
         sys.audit("lake.step", "query.keys-released")
@@ -265,8 +272,15 @@ class QueryGateway:
                 principal = admission.allowed.principal
                 plan = self.admissions.planner.seal(planned, own, principal, request.purpose, admission.now)
                 key = None if era is None or self._cache is None else admission.key(name, request, era)
-                slices[name] = Slice(plan, key, self._need(name, request, admission, era))
+                slices[name] = Slice(plan, key, needs[name], held[name])
         return slices
+
+    def _held(self, name: str, admission: Admission, need: Need | None) -> Image | None:
+        """What is in memory of all that the engine will read, so that no key is needed."""
+        # Rows as they are may be decoded after all.
+        if need is None or admission.plain is not None:
+            return None
+        return need.kept(self.admissions.slice_schema(admission.planned[name]))
 
     def _era(self, admission: Admission) -> Era | None:
         """What nothing that is kept between queries outlives, if anything is kept."""

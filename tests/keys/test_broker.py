@@ -79,6 +79,33 @@ def test_a_receipt_releases_the_keys_it_names(world, people, mine, scope):
     assert world.broker.anchor_size() == 1
 
 
+def test_of_what_is_held_no_key_is_given(world, people, mine, scope):
+    """It is decided and counted as ever, and refused as ever; neither the DEK nor a KEK of it alone is opened."""
+    other = world.partition(people[1])
+    (held, _), (request, dek) = world.landed(mine), world.landed(other)
+    named = scope((mine, 0), (other, 1))
+    held = replace(held, held=True)
+    with world.database.writing() as connection:  # what cannot be opened is not looked at
+        mine_row = (keystore.keks.c.subject == mine.subject) & (keystore.keks.c.month == mine.month)
+        connection.execute(keystore.keks.update().where(mine_row).values(wrapped=b"not a wrap"))
+    assert world.broker.release(world.receipt(world.intent(named)), [held, request]) == [b"", dek]
+    assert sum(levels[3] for _, levels in world.store.releases().values()) == 2
+    with pytest.raises(KeyIntegrityError):
+        world.broker.release(world.receipt(world.intent(named)), [replace(held, held=False)])
+    with pytest.raises(ReceiptRefusedError):
+        world.broker.release(world.receipt(world.intent(scope((other, 1)))), [held])
+    for state in ("disabled", "destroyed", "compromised"):
+        with world.database.writing() as connection:
+            connection.execute(keystore.keks.update().where(mine_row).values(state=state))
+        with pytest.raises(KeyStateError):
+            world.broker.release(world.receipt(world.intent(named)), [held])
+    with world.database.writing() as connection:
+        connection.execute(keystore.keks.update().where(mine_row).values(state="enabled"))
+        connection.execute(keystore.subjects.update().values(disabled=True))
+    with pytest.raises(KeyStateError):
+        world.broker.release(world.receipt(world.intent(named)), [held])
+
+
 def test_keys_open_in_another_process(world, mine, scope):
     """A reopened broker releases what this one has wrapped."""
     request, dek = world.landed(mine)

@@ -59,9 +59,12 @@ class Slice:
     Args:
         key: what the rows depend on, if a scan may be kept for a later query.
         need: what the query needs of it, if the engine may read an image.
+        held: an image with all of that, made before of the same files; then the plan may be without their keys.
     """
 
-    def __init__(self, plan: SealedPlan, key: SliceKey | None = None, need: Need | None = None) -> None:
+    def __init__(
+        self, plan: SealedPlan, key: SliceKey | None = None, need: Need | None = None, held: Image | None = None
+    ) -> None:
         self.schema = plan.schema
         self._coded = plan.coded - plan.masks.keys()
         self.carried = carried(plan.schema, self._coded)
@@ -70,6 +73,7 @@ class Slice:
         self.failure: LakeError | None = None
         self.whole = False
         self._need = need
+        self._held = held
         self._plan = plan
         self._lock = threading.Lock()
         self._policy = self._policy_filter()
@@ -151,10 +155,9 @@ class Slice:
             return None
         if not need.columns.isdisjoint(plan.masks):
             return None
-        # A query that names no column counts rows, and a column has them.
-        chosen = [field for field in self.schema if field.name in need.columns] or [self.schema.field(0)]
+        chosen = need.chosen(self.schema)
         try:
-            image = need.images.image(plan, need, pa.schema(chosen), go_on)
+            image = self._held or need.images.image(plan, need, pa.schema(chosen), go_on)
         except LakeError as error:
             self.failure = error
             raise

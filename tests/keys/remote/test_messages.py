@@ -39,6 +39,7 @@ PAIRS: list[tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = [
     (BINDING, m.binding_fields, m.binding_of),
     (WRAPPED, m.wrapped_fields, m.wrapped_of),
     (DekRequest(BINDING, WRAPPED), m.request_fields, m.request_of),
+    (DekRequest(BINDING, WRAPPED, held=True), m.request_fields, m.request_of),
     (RECEIPT, m.receipt_fields, m.receipt_of),
     (Receipt("p", b"{}", None, ()), m.receipt_fields, m.receipt_of),
     (SUBJECT, m.subject_fields, m.subject_of),

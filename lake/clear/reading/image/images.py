@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,6 +40,14 @@ class Need:
     first: datetime | None
     last: datetime | None
 
+    def chosen(self, schema: pa.Schema) -> list[pa.Field]:
+        """Columns of a slice that an image for it has; a query that names none counts rows, and a column has them."""
+        return [field for field in schema if field.name in self.columns] or [schema.field(0)]
+
+    def kept(self, schema: pa.Schema) -> Image | None:
+        """An image that is there already, with all of these columns."""
+        return self.images.kept(self, [field.name for field in self.chosen(schema)])
+
 
 class Images:
     """Makes images. Safe for many threads.
@@ -62,6 +70,11 @@ class Images:
         """Drop what is of another era."""
         self._footers.keep_only(era)
         self._images.keep_only(era)
+
+    def kept(self, need: Need, columns: Collection[str]) -> Image | None:
+        """An image that was made before, if it has these columns."""
+        found = self._images.find((need.key, need.first, need.last))
+        return found if found is not None and found.chunks.keys() >= set(columns) else None
 
     def image(self, plan: SealedPlan, need: Need, columns: pa.Schema, go_on: Callable[[], None]) -> Image | None:
         """An image with at least these columns; see ``build``."""
