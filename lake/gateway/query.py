@@ -23,6 +23,7 @@ from lake.clear.reading.plan import Era
 from lake.clear.reading.slice import Slice
 from lake.clear.sandbox import guard
 from lake.clear.sandbox.answers import Parameters, SandboxLimits
+from lake.clear.serving import exports
 from lake.clear.serving.cache import SliceCache
 from lake.errors import LakeError, LimitExceededError
 from lake.gateway.admission import Admission, Admissions, Request
@@ -277,10 +278,12 @@ class QueryGateway:
 
     def _held(self, name: str, admission: Admission, need: Need | None) -> Image | None:
         """What is in memory of all that the engine will read, so that no key is needed."""
-        # Rows as they are may be decoded after all.
-        if need is None or admission.plain is not None:
+        if need is None:
             return None
-        return need.kept(self.admissions.slice_schema(admission.planned[name]))
+        schema = self.admissions.slice_schema(admission.planned[name])
+        # Rows as they are may be decoded after all.
+        plain = admission.plain
+        return None if plain is not None and exports.possible(plain, schema) else need.kept(schema)
 
     def _era(self, admission: Admission) -> Era | None:
         """What nothing that is kept between queries outlives, if anything is kept."""

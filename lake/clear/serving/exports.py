@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.clear.reading.codes import plain
 from lake.clear.sandbox.projection import NotPlainError, Projection
@@ -86,6 +88,20 @@ class Export:
         return LimitExceededError(f"the query ran longer than {self._seconds:g} s", hint="narrow it")
 
 
+def possible(plain: Projection, schema: pa.Schema) -> bool:
+    """Whether its condition can be applied as rows of these columns are decoded."""
+    return _condition(plain, schema) is not None
+
+
+def _condition(plain: Projection, schema: pa.Schema) -> tuple[list[Any] | None, pc.Expression | None] | None:
+    """As a tree and as an expression, both None without one; None if it has no such form."""
+    try:
+        tree = plain.condition(schema)
+        return tree, expression(tree, schema)
+    except (NotPlainError, ConditionError):
+        return None
+
+
 def started(
     plain: Projection,
     slices: Mapping[str, SliceSource],
@@ -109,11 +125,9 @@ def started(
     given = pa.schema([field.with_name(name) for field, name in zip(fields, shape.names, strict=True)])
     if not given.equals(shape, check_metadata=True):
         return None
-    try:
-        tree = plain.condition(source.schema)
-        condition = expression(tree, source.schema)
-    except (NotPlainError, ConditionError):
+    if (found := _condition(plain, source.schema)) is None:
         return None
+    tree, condition = found
     columns = list(dict.fromkeys(plain.columns))  # one that is wanted under two names is read once
     scan = Handover(source, columns, condition, json.dumps(tree), cache, rows=BATCH_ROWS, shared=shared)
     return Export(scan, plain.columns, shape, seconds)
