@@ -109,16 +109,25 @@ class Database:
             self._connection.close()
 
 
+_LEFT_BEHIND: list[Database] = []
+"""Of the process that this one was forked from."""
+
+
 class Databases:
     """Those that rest. Safe for many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._resting: list[Database] = []
+        self._process = os.getpid()
 
     def take(self, threads: int, memory: int, images: int = 0) -> Database:
         """One with these settings that can be shown so many more images."""
         with self._lock:
+            if self._process != os.getpid():
+                # Their threads have stayed behind: who closes one waits for them for ever.
+                _LEFT_BEHIND.extend(self._resting)
+                self._resting, self._process = [], os.getpid()
             for found in [one for one in self._resting if one.settings == (threads, memory)]:
                 self._resting.remove(found)
                 if found.free >= images:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import weakref
@@ -181,3 +182,16 @@ def test_every_query_has_the_same_settings() -> None:
     asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     expected = ("UTC", False, True, False, 3)
     assert asked.stdout.strip() == repr([expected] * 2)
+
+
+def test_a_fork_has_databases_of_its_own() -> None:
+    """The threads of those that rest are not there in it."""
+    databases, image = Databases(), Numbers(0, 300_000)
+    ask("SELECT sum(a) FROM t", databases, t=image)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(30)
+        found = [ask("SELECT sum(a) FROM t", databases, t=image) for _ in range(2)]
+        os._exit(0 if found == [[(44_999_850_000,)]] * 2 and len(resting(databases)) == 1 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert ask("SELECT sum(a) FROM t", databases, t=image) == [(44_999_850_000,)]
