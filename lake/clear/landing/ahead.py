@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from queue import Empty, Queue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,9 +14,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Step(Generic[T]):
-    """What the thread hands over: an item, the error that came in its place, or neither at the end."""
+    """What the thread hands over: an item and its size, the error that came in its place, or neither at the end."""
 
     items: tuple[T, ...] = ()
+    size: int = 0
     error: BaseException | None = None
 
 
@@ -25,12 +25,19 @@ class Ahead(Generic[T]):
     """An iterator over ``items``, advanced by a thread of its own. Leaving the ``with`` block stops the thread.
 
     An error of ``items`` is raised where its item would have come.
+
+    Args:
+        room: what the items that wait to be taken may have together, by ``size``; one may wait however large it is.
     """
 
-    def __init__(self, items: Iterator[T]) -> None:
+    def __init__(self, items: Iterator[T], room: int = 1, size: Callable[[T], int] = lambda _: 1) -> None:
         self._items = items
-        self._ready: Queue[_Step[T]] = Queue(maxsize=1)
-        self._stopped = threading.Event()
+        self._room = room
+        self._size = size
+        self._ready: deque[_Step[T]] = deque()
+        self._held = 0
+        self._stopped = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._advance, name="landing-ahead", daemon=True)
 
     def __enter__(self) -> Ahead[T]:
@@ -38,28 +45,45 @@ class Ahead(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        while self._thread.is_alive():
-            try:  # make room, in case the thread waits to hand over an item that nobody wants any more
-                self._ready.get(timeout=0.05)
-            except Empty:
-                continue
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._ready.clear()
 
     def __iter__(self) -> Iterator[T]:
-        while (step := self._ready.get()).items:
+        while (step := self._take()).items:
             yield from step.items
+            del step  # what has been worked on is not kept until the next has come
         if step.error is not None:
             raise step.error
+
+    def _take(self) -> _Step[T]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready)
+            step = self._ready.popleft()
+            self._held -= step.size
+            self._changed.notify_all()
+        return step
+
+    def _put(self, step: _Step[T]) -> bool:
+        """Hand over, once there is room; False if nothing is wanted any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or not self._ready or self._held + step.size <= self._room)
+            self._ready.append(step)
+            self._held += step.size
+            self._changed.notify_all()
+            return not self._stopped
 
     def _advance(self) -> None:
         try:
             for item in self._items:
-                if self._stopped.is_set():
+                if not self._put(_Step((item,), self._size(item))):
                     return
-                self._ready.put(_Step((item,)))
-            self._ready.put(_Step())
+                del item
+            self._put(_Step())
         except BaseException as error:  # noqa: BLE001 - raised again on the other side
-            self._ready.put(_Step(error=error))
+            self._put(_Step(error=error))
 
 
 def in_order(pool: Executor, work: Callable[..., T], items: Iterable[tuple[Any, ...]], most: int) -> Iterator[T]:

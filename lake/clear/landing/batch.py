@@ -52,7 +52,10 @@ def land_rows(
     schema = ready_schema(contract)
     with (
         ThreadPoolExecutor(landing.threads, thread_name_prefix="landing") as pool,
-        Ahead(conformer.conform(batch) for batch in batches if batch.num_rows) as conforming,
+        # Far enough ahead to go on while rows are split.
+        Ahead(
+            (conformer.conform(batch) for batch in batches if batch.num_rows), landing.budget // 2, _bytes
+        ) as conforming,
         Ahead(_ready(rows, schema) for rows in gather(pipeline.run(conforming), landing.budget)) as gathered,
     ):
         for slices in gathered:
@@ -66,6 +69,10 @@ def land_rows(
             numbers = [subjects[part.employee].number for part in slices]
             files = in_order(pool, write, zip(slices, partitions, strict=True), SLICES_AT_ONCE)
             yield from zip(files, numbers, strict=True)
+
+
+def _bytes(rows: pa.RecordBatch) -> int:
+    return int(rows.nbytes)
 
 
 def _ready(rows: pa.Table, schema: pa.Schema) -> list[Slice]:

@@ -92,3 +92,25 @@ def test_what_has_not_begun_when_one_fails_never_does() -> None:
             next(found)
         over.set()
     assert begun in ([0, 1, 2], [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize(("room", "waiting"), [(1, 1), (10, 1), (29, 2), (30, 3), (1000, 20)])
+def test_items_wait_as_far_as_there_is_room(room: int, waiting: int) -> None:
+    """So many of a size of ten; one at least, however large it is. The next is made, and waits to be handed over."""
+    made: list[int] = []
+    full = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            if len(made) == min(waiting + 1, 20):
+                full.set()
+            yield number
+
+    with Ahead(numbers(), room, lambda _: 10) as items:
+        assert full.wait(10)
+        assert len(made) == min(waiting + 1, 20)
+        assert list(items) == list(range(20))
+    with Ahead(numbers(), room, lambda _: 10) as items:
+        assert next(iter(items)) is not None
+    assert "landing-ahead" not in _names()
