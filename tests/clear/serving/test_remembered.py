@@ -79,7 +79,8 @@ def test_another_condition_is_another_scan(cache: SliceCache) -> None:
 
 def test_what_is_not_of_this_era_or_breaks_off_is_not_kept(cache: SliceCache) -> None:
     """A scan that was read to its end under the policy in force is kept, and nothing else."""
-    source = held()
+    # More than is decoded ahead.
+    source = Held(pa.table({"a": pa.array(range(3_000_000), pa.int64())}), SliceKey(ERA, b"one"))
     reader = RememberedSlice(source, cache).scan(["a"], None)
     reader.read_next_batch()
     reader.close()
