@@ -15,11 +15,11 @@ from lake.clear.reading.plan import SUBJECT_COLUMN, Era, SliceKey
 from lake.clear.sandbox import guard, syntax
 from lake.clear.sandbox.answers import Parameters
 from lake.clear.sandbox.projection import Projection
+from lake.clear.serving.recall import Session
 from lake.errors import DeniedError, QueryRefusedError, UnavailableError
 from lake.gateway.cancellation import Cancellation
 from lake.gateway.contracts import Contracts
 from lake.gateway.elevations import Elevations
-from lake.gateway.engines import Session
 from lake.gateway.home import Home
 from lake.gateway.observe import tracing
 from lake.gateway.planner import Planned, Planner, slice_schema, visible_schema

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -17,42 +16,10 @@ from lake.clear.sandbox.projection import Projection
 from lake.clear.serving import exports
 from lake.clear.serving.cache import SliceCache
 from lake.clear.serving.pool import Pool
-from lake.clear.serving.recall import Recall, RecallingSession
+from lake.clear.serving.recall import Recall, RecallingSession, Session
 from lake.clear.serving.remembered import RememberedSlice
 from lake.clear.serving.session import SandboxSession
 from lake.errors import QueryCancelledError
-
-
-class Session(Protocol):
-    """What one query needs of an engine."""
-
-    def parse(self, sql: str) -> syntax.Statement:
-        """See ``syntax.parse``."""
-
-    def restrict(
-        self, statement: syntax.Statement, table: str, columns: Collection[str], smallest: int, hidden: str
-    ) -> str:
-        """See ``aggregates.restrict``."""
-
-    def describe(self, sql: str, schemas: Mapping[str, pa.Schema], parameters: Parameters) -> pa.Schema:
-        """See ``execute.described``."""
-
-    def run(
-        self,
-        sql: str,
-        slices: Mapping[str, Slice],
-        parameters: Parameters,
-        limits: SandboxLimits,
-        plain: Projection | None = None,
-    ) -> Running:
-        """See ``execute.run``; ``plain`` is what the query is, if it is a plain projection."""
-
-    def cancel(self) -> None:
-        """Break off what it does now or next, from any thread."""
-
-    def close(self) -> None:
-        """Give everything back; closing what runs breaks it off."""
-
 
 Engine = Callable[[str], Session]
 """A session for one query of a user."""

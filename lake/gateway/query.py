@@ -25,10 +25,11 @@ from lake.clear.sandbox import guard
 from lake.clear.sandbox.answers import Parameters, SandboxLimits
 from lake.clear.serving import exports
 from lake.clear.serving.cache import SliceCache
+from lake.clear.serving.recall import Session
 from lake.errors import LakeError, LimitExceededError
 from lake.gateway.admission import Admission, Admissions, Request
 from lake.gateway.contracts import Contracts
-from lake.gateway.engines import Engine, Session, in_process
+from lake.gateway.engines import Engine, in_process
 from lake.gateway.home import Home
 from lake.gateway.observe import tracing
 from lake.gateway.policies import Policies

@@ -148,6 +148,7 @@ def run(
         executing = True
         reader = relation.to_arrow_reader(BATCH_ROWS)
     except Exception as error:  # noqa: BLE001 - the engine's text must not pass, whatever it is
+        whole = not executing and isinstance(error, _BIND_TIME)  # then nothing was begun
         close()
         raise translated(error) from None
 
@@ -187,6 +188,7 @@ def described(
         found = shape(cursor, sql, parameters)
         whole = True
     except Exception as error:  # noqa: BLE001 - the engine's text must not pass, whatever it is
+        whole = isinstance(error, _BIND_TIME)
         raise failure_of(error, untouched=True) from None
     finally:
         with suppress(duckdb.Error):

@@ -65,8 +65,8 @@ class Recall:
             self._size = 0
 
 
-class Asked(Protocol):
-    """A session of an engine."""
+class Session(Protocol):
+    """What one query needs of an engine."""
 
     def parse(self, sql: str) -> syntax.Statement:
         """See ``syntax.parse``."""
@@ -86,16 +86,30 @@ class Asked(Protocol):
         parameters: Parameters,
         limits: SandboxLimits,
         plain: Projection | None = None,
+    ) -> Running:
+        """See ``execute.run``; ``plain`` is what the query is, if it is a plain projection."""
+
+    def cancel(self) -> None:
+        """Break off what it does now or next, from any thread."""
+
+    def close(self) -> None:
+        """Give everything back; closing what runs breaks it off."""
+
+
+class Asked(Session, Protocol):
+    """One that is told what is known already."""
+
+    def run(
+        self,
+        sql: str,
+        slices: Mapping[str, Slice],
+        parameters: Parameters,
+        limits: SandboxLimits,
+        plain: Projection | None = None,
         *,
         shape: pa.Schema | None = None,
     ) -> Running:
-        """See ``execute.run``; ``shape`` is what ``describe`` says, if it was asked."""
-
-    def cancel(self) -> None:
-        """Break off what it does, from any thread."""
-
-    def close(self) -> None:
-        """Give everything back."""
+        """The same; ``shape`` is what ``describe`` says, if it was asked."""
 
 
 class RecallingSession:

@@ -117,6 +117,19 @@ def test_memory_goes_with_the_image() -> None:
     assert descriptors() <= before
 
 
+def test_a_query_that_does_not_fit_leaves_a_database_as_it_was() -> None:
+    """Nothing of it was begun."""
+    databases = Databases()
+    for sql in ("SELECT nothing FROM t", "SELECT a FROM elsewhere", "SELECT sum(a) FROM t"):
+        if "sum" in sql:
+            assert ask(sql, databases, t=Numbers(0)) == [(45,)]
+        else:
+            with pytest.raises(LakeError):
+                ask(sql, databases, t=Numbers(0))
+        (database,) = resting(databases)
+    assert database.free == SLOTS - 3
+
+
 @pytest.mark.parametrize("ending", ["failed", "left"])
 def test_after_a_query_that_did_not_end_there_is_a_new_one(ending: str) -> None:
     """What failed, or what somebody left, may still be at work."""
@@ -155,7 +168,7 @@ def test_many_tables_in_one_query() -> None:
 
 
 def test_a_description_leaves_a_database_as_it_was() -> None:
-    """Its tables are gone with it; one that failed is not used again."""
+    """Its tables are gone with it; a query that does not fit the columns has begun nothing."""
     databases = Databases()
     schema = pa.schema([("a", pa.int64())])
     for _ in range(2):
@@ -163,9 +176,10 @@ def test_a_description_leaves_a_database_as_it_was() -> None:
     (database,) = resting(databases)
     with pytest.raises(duckdb.CatalogException):
         database.cursor().sql("SELECT a FROM t")
-    with pytest.raises(LakeError):
-        execute.described("SELECT b FROM t", {"t": schema}, (), databases)
-    assert resting(databases) == []
+    for sql in ("SELECT b FROM t", "SELECT a +"):
+        with pytest.raises(LakeError):
+            execute.described(sql, {"t": schema}, (), databases)
+        assert resting(databases) == [database]
 
 
 def test_every_query_has_the_same_settings() -> None:
